@@ -1,0 +1,24 @@
+# Every target sets up .venv first when it is missing or stale. On Windows: `py course.py lab`, `py course.py test`.
+PYTHON ?= python3
+LAB_ARGS ?=
+NB ?=
+
+.PHONY: help lab test book run lint
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+lab:  ## open the course in JupyterLab (LAB_ARGS="--no-browser" adds options)
+	@$(PYTHON) course.py lab $(LAB_ARGS)
+
+test:  ## prove that everything works: lint, unit tests, doctests, notebooks, book
+	@$(PYTHON) course.py test
+
+book:  ## build the online book into book/_build/html
+	@$(PYTHON) course.py book
+
+run:  ## run one notebook and save its outputs: make run NB=02_gan
+	@$(PYTHON) course.py run $(NB)
+
+lint:  ## ruff over library, tests and notebooks
+	@$(PYTHON) course.py lint

@@ -1,0 +1,17 @@
+"""gencourse: the thin helper library of the course. The notebooks own the mathematics; this owns the plumbing.
+
+Names stand in the order in which the course meets them.
+"""
+
+from . import check, data, distances, losses, nets, plot
+from .data import batches, draws
+from .errors import ArgumentError, CheckpointError, DataError, GencourseError, TrainingDiverged
+from .runtime import budget, device, environment, profile, seed_everything
+from .train import History, fit
+
+__all__ = [
+    "environment", "seed_everything", "device", "profile", "budget",
+    "data", "batches", "draws", "plot", "check", "distances",
+    "nets", "losses", "fit", "History",
+    "GencourseError", "ArgumentError", "DataError", "TrainingDiverged", "CheckpointError",
+]  # fmt: skip

@@ -1,0 +1,198 @@
+"""Exercise checkers: they say what is wrong, not only that something is. A wrong answer never raises."""
+
+import html
+import traceback
+
+import torch
+
+from .errors import require
+
+_UNANSWERED = "Not answered yet: replace the ... and run the cell again."
+
+
+class Result:
+    """The outcome of a check: true or false, shown as one line that starts with ✓ or ✗."""
+
+    def __init__(self, ok, message, hint=""):
+        self.ok, self.message, self.hint = ok, message, hint
+
+    def __bool__(self):
+        return self.ok
+
+    def __repr__(self):
+        return f"{'✓' if self.ok else '✗'} {self.message}" + (f"\n  Hint: {self.hint}" if self.hint and not self.ok else "")
+
+    def _repr_html_(self):
+        colour = "#009e73" if self.ok else "#d55e00"
+        hint = f"<details><summary>Hint</summary>{html.escape(self.hint)}</details>" if self.hint and not self.ok else ""
+        return (f'<div role="status" style="border-left:4px solid {colour};padding:.4em .8em">'
+                f"<b>{'✓' if self.ok else '✗'}</b> {html.escape(self.message)}{hint}</div>")
+
+
+def _call(answer, arguments=()):
+    """(value, complaint): what the answer gives, or why it gives nothing."""
+    if not callable(answer):
+        value = answer
+    else:
+        try:
+            value = answer(*arguments)
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            return None, f"Your code raised {type(error).__name__} in line {last.lineno} ({last.name}): {error}"
+    return (None, _UNANSWERED) if value is None or value is ... else (value, None)
+
+
+def _tensor(value):
+    try:
+        return torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _show(t):
+    return f"{t.item():.6g}" if t.ndim == 0 else f"a tensor of shape {tuple(t.shape)}"
+
+
+def _difference(got, want, atol, rtol, mistakes):
+    """None if the two agree, else a sentence that says how they differ."""
+    value, want = _tensor(got), _tensor(want)
+    if value is None:
+        return f"Expected a number or a tensor, got {type(got).__name__}."
+    if value.shape != want.shape:
+        return f"The shape is {tuple(value.shape)}, expected {tuple(want.shape)}."
+
+    def same(a, b):
+        return a.shape == b.shape and torch.allclose(a, b, atol=atol, rtol=rtol, equal_nan=False)
+
+    if same(value, want):
+        return None
+    for message, wrong in (mistakes or {}).items():
+        if same(value, torch.as_tensor(wrong, dtype=torch.float64)):
+            return message
+    if not value.isfinite().all() and want.isfinite().all():
+        return "The result holds NaN or infinity: look for a logarithm or a division at 0."
+    if same(-value, want):
+        return "The size is right, the sign is wrong."
+    for factor, words in ((2.0, "twice"), (0.5, "half"), (4.0, "four times"), (0.25, "a quarter of")):
+        if same(value, factor * want):
+            return f"The result is {words} what it should be."
+    if same(value * torch.log(torch.tensor(2.0, dtype=torch.float64)), want):
+        return "The result is in bits; the course measures in nats: use the natural logarithm."
+    return f"Not yet: the result, {_show(value)}, is off by up to {(value - want).abs().max():.3g}."
+
+
+def close(answer, expected, *, hint="", mistakes=None, atol=1e-6, rtol=1e-5) -> Result:
+    """Compare a number or tensor with the right one.
+
+    Args:
+        answer: the value, or a function without arguments that returns it; ``None`` or ``...`` counts as unanswered.
+        expected: the right value, a number or tensor.
+        hint: shown, folded, with a wrong answer.
+        mistakes: message -> the wrong value that this mistake gives; recognized before general ones (sign, factor,
+            bits for nats, NaN, shape).
+        atol: absolute tolerance.
+        rtol: relative tolerance.
+
+    Returns:
+        A :class:`Result`; an exception in the answer becomes its message.
+
+    Raises:
+        ArgumentError: if ``expected`` is not numeric or a tolerance is negative.
+
+    >>> close(lambda: 0.25, 0.5)
+    ✗ The result is half what it should be.
+    >>> close(lambda: 0.5, 0.5)
+    ✓ Right.
+    """
+    require(_tensor(expected) is not None, "expected", expected, "a number or a tensor")
+    require(atol >= 0 and rtol >= 0, "atol, rtol", (atol, rtol), "nonnegative")
+    value, complaint = _call(answer)
+    complaint = complaint or _difference(value, expected, atol, rtol, mistakes)
+    return Result(complaint is None, complaint or "Right.", hint)
+
+
+def function(answer, reference, cases, *, hint="", mistakes=None, atol=1e-6, rtol=1e-5) -> Result:
+    """Compare a function with the right one on several inputs.
+
+    Args:
+        answer: the learner's function.
+        reference: the right function.
+        cases: a list of argument tuples.
+        hint: shown, folded, with a wrong answer.
+        mistakes: message -> the function that this mistake makes.
+        atol: absolute tolerance.
+        rtol: relative tolerance.
+
+    Returns:
+        A :class:`Result` that names the first case that differs.
+
+    Raises:
+        ArgumentError: if ``reference`` is not callable or ``cases`` is empty.
+
+    >>> function(lambda x: -x, lambda x: x, cases=[(1.0,), (2.0,)])
+    ✗ On input (1.0,): The size is right, the sign is wrong.
+    """
+    require(callable(reference), "reference", reference, "a function")
+    require(isinstance(cases, list) and len(cases) > 0, "cases", cases, "a list of at least one tuple of arguments")
+    if not callable(answer):
+        return Result(False, "Expected a function." if answer not in (None, ...) else _UNANSWERED, hint)
+    for arguments in cases:
+        value, complaint = _call(answer, arguments)
+        wrong = {message: f(*arguments) for message, f in (mistakes or {}).items()}
+        complaint = complaint or _difference(value, reference(*arguments), atol, rtol, wrong)
+        if complaint:
+            where = "" if complaint == _UNANSWERED else f"On input {_brief(arguments)}: "
+            return Result(False, where + complaint, hint)
+    return Result(True, "Right." if len(cases) == 1 else f"Right, on all {len(cases)} inputs.")
+
+
+def _brief(arguments):
+    shown = ", ".join(f"tensor{tuple(a.shape)}" if isinstance(a, torch.Tensor) and a.ndim else repr(getattr(a, "tolist", lambda a=a: a)())
+                      for a in arguments)
+    return f"({shown},)" if len(arguments) == 1 else f"({shown})"
+
+
+def choice(answer, correct, why, *, hint="") -> Result:
+    """Check a choice among named options, and answer each with its own reason.
+
+    Args:
+        answer: the option chosen, or ``...``.
+        correct: the right option.
+        why: option -> what to say to whoever chose it.
+        hint: shown, folded, with a wrong answer.
+
+    Raises:
+        ArgumentError: if ``correct`` is not among the options.
+
+    >>> choice("b", "a", {"a": "Yes: ...", "b": "No: that one grows."})
+    ✗ No: that one grows.
+    """
+    require(correct in why, "correct", correct, f"one of the options {list(why)}")
+    if answer is None or answer is ...:
+        return Result(False, _UNANSWERED, hint)
+    if answer not in why:
+        return Result(False, f"{answer!r} is not an option: choose one of {', '.join(map(repr, why))}.", hint)
+    return Result(answer == correct, why[answer], hint)
+
+
+def that(answer, test, *, hint="") -> Result:
+    """Check an answer by a property rather than by its value.
+
+    Args:
+        answer: the learner's value or function.
+        test: function of the answer; returns nothing if all is well, or a sentence that says what is wrong. What the
+            learner's code raises inside becomes the complaint.
+        hint: shown, folded, with a wrong answer.
+
+    Raises:
+        ArgumentError: if ``test`` is not callable.
+
+    >>> that(3, lambda n: None if n % 2 == 0 else "The number must be even.")
+    ✗ The number must be even.
+    """
+    require(callable(test), "test", test, "a function of the answer")
+    if answer is None or answer is ...:
+        return Result(False, _UNANSWERED, hint)
+    value, complaint = _call(lambda: test(answer) or "")
+    complaint = complaint or value
+    return Result(not complaint, complaint or "Right.", hint)

@@ -1,0 +1,48 @@
+"""The course's exceptions: every message says what happened, why, and what to do next."""
+
+
+class GencourseError(Exception):
+    """Base of everything that gencourse raises on purpose."""
+
+
+class ArgumentError(GencourseError, ValueError):
+    """A bad argument, refused at the call: the message names the argument, its value and what is allowed."""
+
+
+class DataError(GencourseError):
+    """A data set could not be had in a usable state."""
+
+
+class TrainingDiverged(GencourseError):
+    """A loss became NaN or infinite; carries ``step``, ``name``, ``value`` and the ``history`` so far."""
+
+    def __init__(self, message, *, step, name, value, history):
+        super().__init__(message)
+        self.step, self.name, self.value, self.history = step, name, value, history
+
+
+class CheckpointError(GencourseError):
+    """A checkpoint file is damaged, or does not belong to what is being trained."""
+
+
+def require(ok, argument, value, allowed):
+    """Refuse a bad argument with a message that names it.
+
+    Args:
+        ok: whether the argument is acceptable.
+        argument: its name in the caller's signature.
+        value: what was given.
+        allowed: what may be given, in words that complete "must be ...".
+
+    Raises:
+        ArgumentError: if ``ok`` is false.
+
+    >>> require(0.1 > 0, "lr", 0.1, "positive")
+    >>> require(-1 > 0, "lr", -1, "positive")
+    Traceback (most recent call last):
+        ...
+    gencourse.errors.ArgumentError: lr=-1: must be positive
+    """
+    if not ok:
+        shown = repr(value)
+        raise ArgumentError(f"{argument}={shown if len(shown) <= 80 else shown[:77] + '...'}: must be {allowed}")

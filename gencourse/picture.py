@@ -1,0 +1,230 @@
+"""What a figure of the course is: its colours, its style, and a ``Picture`` that carries its own alternative text.
+
+Nothing here touches pyplot's global state, so no figure leaks from one cell into the next or is shown twice.
+"""
+
+import base64
+import html
+import io
+import re
+import sys
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from .errors import require
+
+DPI = 192  # two device pixels for each of the 96 CSS pixels of an inch
+RATIO = 2
+
+# Okabe and Ito (2008): told apart with every common form of colour blindness. One meaning, one colour.
+PALETTE = {
+    "data": "#0072B2",
+    "model": "#D55E00",
+    "discriminator": "#009E73",
+    "latent": "#CC79A7",
+    "other": "#E69F00",
+    "sky": "#56B4E9",
+    "neutral": "#666666",
+    "ink": "#222222",
+}
+CYCLE = [PALETTE[name] for name in ("data", "model", "discriminator", "latent", "other", "sky", "neutral")]
+ALIASES = {
+    "real": "data", "p_data": "data", "true": "data", "target": "data", "p": "data",
+    "generator": "model", "fake": "model", "generated": "model", "p_g": "model", "g": "model", "q": "model",
+    "samples": "model", "fitted": "model",
+    "d": "discriminator", "critic": "discriminator", "classifier": "discriminator",
+    "z": "latent", "prior": "latent", "noise": "latent",
+}  # fmt: skip
+STYLE = {
+    "font.size": 11, "axes.titlesize": 12, "axes.labelsize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10,
+    "legend.fontsize": 10, "figure.titlesize": 13, "figure.facecolor": "white", "axes.facecolor": "white",
+    "axes.edgecolor": "#888888", "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.8, "lines.linewidth": 2.0,
+    "axes.prop_cycle": matplotlib.cycler(color=CYCLE), "image.cmap": "gray", "legend.framealpha": 0.85,
+    "savefig.bbox": None, "savefig.facecolor": "white", "text.usetex": False, "font.family": ["DejaVu Sans"],
+}  # fmt: skip
+
+
+def array(argument, value, allowed="numbers"):
+    """A tensor on any device, a list or a number, as a non-empty numpy array of floats.
+
+    >>> array("x", [1, 2])
+    array([1., 2.])
+    """
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if value.is_floating_point() and value.element_size() < 4 else value
+    try:
+        numbers = np.asarray(value).astype(float)
+    except (TypeError, ValueError):
+        numbers = None
+    require(numbers is not None and numbers.size > 0, argument, value, allowed)
+    return numbers
+
+
+def color(name):
+    """The colour that ``name`` has in every figure of the course, as a hexadecimal string.
+
+    Args:
+        name: one of ``PALETTE`` ("data", "model", "discriminator", "latent", "other", "sky", "neutral",
+            "ink") or a synonym, such as "real", "fake", "generator", "critic", "prior".
+
+    Raises:
+        ArgumentError: if the name has no colour.
+
+    >>> color("data"), color("fake") == color("model")
+    ('#0072B2', True)
+    """
+    known = PALETTE.get(ALIASES.get(str(name).lower(), str(name).lower()))
+    require(known is not None, "name", name, f"one of {', '.join(PALETTE)} or a synonym of one")
+    return known
+
+
+def colors_for(names, given=None):
+    """A colour for each name: the given one, else the course's by its meaning, else one not yet used.
+
+    >>> colors_for(["samples", "p_data"]) == {"samples": color("model"), "p_data": color("data")}
+    True
+    """
+    chosen = dict(given or {})
+    for name in names:
+        words = re.split(r"[^a-z_]+", str(name).lower())
+        meaning = next((w for w in words if w in PALETTE or w in ALIASES), None)
+        if name not in chosen and meaning and color(meaning) not in chosen.values():
+            chosen[name] = color(meaning)
+    for name in names:
+        free = [c for c in CYCLE if c not in chosen.values()] or CYCLE
+        chosen.setdefault(name, free[0] if len(free) < len(CYCLE) else CYCLE[len(chosen) % len(CYCLE)])
+    return {name: chosen[name] for name in names}
+
+
+def figure(width=7.0, height=3.2, rows=1, cols=1, **kw):
+    """A figure in the course's style and its axes, ready for ``ax.plot`` and its like; end with ``picture(fig, alt)``.
+
+    Args:
+        width, height: in inches; a column of the book holds about 7.5.
+        rows, cols: panels; the axes come as with ``pyplot.subplots`` (one, a row of them, or a grid).
+        **kw: for ``Figure.subplots``: ``sharex``, ``sharey``, ``width_ratios``, ``subplot_kw``...
+
+    Raises:
+        ArgumentError: if a size is not positive and at most 30, or there are no panels.
+
+    >>> fig, (left, right) = figure(7, 3, cols=2, sharey=True)
+    >>> lines = left.plot([0, 1], [0, 1], color=color("model"))
+    >>> picture(fig, "Left: a rising line. Right: nothing.").size
+    (672, 288)
+    """
+    for name, value in (("width", width), ("height", height)):
+        require(isinstance(value, (int, float)) and 0 < value <= 30, name, value, "inches, above 0 and at most 30")
+    for name, value in (("rows", rows), ("cols", cols)):
+        require(isinstance(value, int) and value >= 1, name, value, "a whole number, at least 1")
+    with matplotlib.rc_context(STYLE):
+        fig = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        axes = fig.subplots(rows, cols, **kw)
+    return fig, axes
+
+
+class Picture:
+    """A finished picture with its alternative text; shown when it is the last value of a cell.
+
+    Attributes:
+        image: ``PIL.Image``, two pixels for each pixel of the page (``.image.save("name.png")`` writes it).
+        alt: what a reader who cannot see it is told.
+        size: width and height on the page, in CSS pixels.
+    """
+
+    def __init__(self, image, alt):
+        require(isinstance(alt, str) and alt.strip(), "alt", alt, "text that says what the picture shows")
+        self.image, self.alt = image, " ".join(alt.split())
+        self.size = (round(image.width / RATIO), round(image.height / RATIO))
+
+    def html(self):
+        """The picture as an ``<img>`` that fits narrow screens, with nothing outside it needed."""
+        buffer = io.BytesIO()
+        self.image.save(buffer, "PNG", optimize=True)
+        return (
+            f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}" '
+            f'alt="{html.escape(self.alt)}" width="{self.size[0]}" style="max-width:100%;height:auto">'
+        )
+
+    def __repr__(self):
+        return f"Picture: {self.alt}"
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/html": self.html(), "text/plain": repr(self)}
+
+
+def picture(fig, alt):
+    """The matplotlib figure as a ``Picture``, which a cell shows with its alternative text.
+
+    Args:
+        fig: a matplotlib ``Figure``; a figure made with pyplot is closed, so that it is not shown twice.
+        alt: one or two sentences that say what the picture shows.
+
+    Raises:
+        ArgumentError: if ``fig`` is not a figure or ``alt`` is empty.
+
+    >>> fig, ax = figure(4, 2)
+    >>> picture(fig, "An empty pair of axes.")
+    Picture: An empty pair of axes.
+    """
+    require(isinstance(fig, Figure), "fig", fig, "a matplotlib Figure, such as the first value of figure()")
+    require(isinstance(alt, str) and alt.strip(), "alt", alt, "text that says what the picture shows")
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        fig.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close(fig)
+    return Picture(Image.open(buffer).convert("RGB"), alt)
+
+
+class Table:
+    """A small table of results; shown when it is the last value of a cell."""
+
+    def __init__(self, rows, columns, caption=None):
+        self.rows, self.columns, self.caption = rows, columns, caption
+
+    def html(self):
+        """The table as HTML that every theme can style."""
+        cells = [[html.escape(str(cell)) for cell in row] for row in self.rows]
+        head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in self.columns)
+        body = "".join(
+            f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>"
+            for row in cells
+        )
+        caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def __repr__(self):
+        lines = [[str(cell) for cell in row] for row in [self.columns, *self.rows]]
+        widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
+        text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+        return "\n".join(([self.caption] if self.caption else []) + text)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/html": self.html(), "text/plain": repr(self)}
+
+
+def number(value, digits=3):
+    """A value as a reader wants it: ``digits`` significant figures, no needless exponent, mean and spread as a ± b.
+
+    >>> [number(v) for v in (0.123456, 1234.56, 20000, 3.2e-7, (0.5, 0.0123), "GAN")]
+    ['0.123', '1,235', '20,000', '3.2e-07', '0.500 ± 0.0123', 'GAN']
+    """
+    if hasattr(value, "item") and getattr(value, "size", None) is not None and not isinstance(value, str):
+        value = value.item()
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return f"{number(value[0], digits)} ± {number(value[1], digits)}"
+    if isinstance(value, (bool, str)) or value is None or not isinstance(value, (int, float)):
+        return "" if value is None else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not np.isfinite(value):
+        return "∞" if value == np.inf else "-∞" if value == -np.inf else "not a number"
+    if value == 0 or 1e-3 <= abs(value) < 10**digits:
+        return f"{value:#.{digits}g}".rstrip(".")
+    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"

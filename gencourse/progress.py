@@ -1,0 +1,66 @@
+"""The progress bar of ``fit``: a widget in JupyterLab, text in a terminal, one static line when it is done."""
+
+import time
+
+
+def _in_kernel():
+    try:
+        from IPython import get_ipython
+        return getattr(get_ipython(), "kernel", None) is not None
+    except ImportError:
+        return False
+
+
+class Progress:
+    """Shows steps done, rate, time left and the latest values, at most four times a second.
+
+    In a kernel the widget gives way, at the end, to a line of text, so that a saved notebook shows what
+    happened without a kernel.
+    """
+
+    def __init__(self, steps, history, label):
+        self.steps, self.history, self.label = steps, history, label
+        self.started, self.start_step, self.shown, self.handle = time.monotonic(), history.steps, 0.0, None
+        options = {"total": steps, "initial": history.steps, "desc": label or None, "dynamic_ncols": True}
+        if _in_kernel():
+            from IPython.display import display
+            from tqdm.notebook import tqdm
+            self.bar = tqdm(**options, display=False)
+            self.handle = display(self.bar.container, display_id=True)
+        else:
+            from tqdm import tqdm
+            self.bar = tqdm(**options)
+
+    def __enter__(self):
+        return self
+
+    def due(self):
+        """Whether it is time to show new values (which makes a GPU wait)."""
+        return time.monotonic() - self.shown > 0.25
+
+    def update(self, done):
+        """Show ``done`` steps and the last recorded values."""
+        if self.due() and self.history:
+            self.shown = time.monotonic()
+            values = {name: f"{values[-1]:.3g}" for name, values in self.history.items()}
+            self.bar.set_postfix(values, refresh=False)
+            self.bar.update(done - self.bar.n)
+            self.bar.refresh()
+
+    def __exit__(self, *error):
+        """Leave the bar as it ended, or in a kernel replace it by :meth:`summary`."""
+        self.bar.n = self.history.steps
+        if self.handle is not None:
+            self.handle.update({"text/plain": self.summary()}, raw=True)
+            self.bar.container.close()
+        else:
+            self.bar.refresh()
+        self.bar.close()
+
+    def summary(self):
+        """One line: steps, seconds, rate, last values."""
+        steps, seconds = self.history.steps, max(time.monotonic() - self.started, 1e-9)
+        done = f"{steps:,} steps" if steps == self.steps else f"stopped after {steps:,} of {self.steps:,} steps,"
+        values = "".join(f" · {name} {values[-1]:.3g}" for name, values in self.history.items())
+        rate = (steps - self.start_step) / seconds
+        return f"{self.label + ': ' if self.label else ''}{done} in {seconds:.0f} s ({rate:.0f} steps/s){values}"

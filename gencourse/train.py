@@ -1,0 +1,181 @@
+"""The one training loop of the course: ``fit(step, batches, steps)``."""
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from pathlib import Path
+
+import torch
+
+from . import checkpoints
+from .errors import GencourseError, TrainingDiverged, require
+from .progress import Progress
+
+
+class History(dict):
+    """name -> list of floats, one per step; with ``steps``, ``seconds``, ``snapshots``, ``snapshot_steps``
+    and ``interrupted``."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.seconds, self.interrupted = 0, 0.0, False
+        self.snapshots, self.snapshot_steps = [], []
+
+
+class _Recorder:
+    """Keeps what the steps return on the device, and fetches it in one go, so that a GPU is never made to wait."""
+
+    def __init__(self, history, names=None):
+        self.history, self.names, self.pending = history, names, []
+
+    def add(self, scalars, lazily):
+        require(isinstance(scalars, dict) and scalars, "step(x)", scalars, "a dictionary of named scalars, e.g. {'loss': loss}")
+        if self.names is None:
+            self.names = list(scalars)
+        require(list(scalars) == self.names, "step(x)", list(scalars), f"the same names at every step: {self.names}")
+        values = [v.detach() if isinstance(v, torch.Tensor) else v for v in scalars.values()]
+        for name, v in zip(self.names, values, strict=True):
+            shape = tuple(getattr(v, "shape", ()))
+            require(math.prod(shape) == 1, f"step(x)[{name!r}]", f"shape {shape}", "a scalar: average over the batch")
+        self.pending.append(values)
+        if not lazily or len(self.pending) >= 100:
+            self.flush()
+
+    def flush(self):
+        """Move what is pending into the history; stop at the first value that is not finite."""
+        if not self.pending:
+            return
+        columns = [_floats(column) for column in zip(*self.pending, strict=True)]
+        self.pending = []
+        for row in zip(*columns, strict=True):
+            for name, v in zip(self.names, row, strict=True):
+                self.history.setdefault(name, []).append(v)
+            self.history.steps += 1
+            for name, v in zip(self.names, row, strict=True):
+                if not math.isfinite(v):
+                    self._diverged(name, v)
+
+    def _diverged(self, name, v):
+        step = self.history.steps
+        raise TrainingDiverged(
+            f"{name} became {v} at step {step}: from here on every weight would be spoiled, so training stopped. Usual "
+            "causes: a learning rate that is too high, a logarithm or a division at 0, data out of range. Lower the "
+            "learning rate, or look at the inputs of that loss; the history so far is in the exception's .history.",
+            step=step, name=name, value=v, history=self.history)
+
+
+def _floats(column):
+    if isinstance(column[0], torch.Tensor):
+        return torch.stack([v.reshape(()) for v in column]).tolist()                 # one transfer for all of them
+    return [float(v) for v in column]
+
+
+@contextlib.contextmanager
+def _deferred_interrupt():
+    """Turn the first interrupt into a flag, so that no step is ever cut in half; a second one acts at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def on_interrupt(signum, frame):
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def fit(step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, state=None, label="") -> History:
+    """Call ``step`` on ``steps`` batches, with progress, history, snapshots and checkpoints.
+
+    Args:
+        step: function of a batch; updates what it wants and returns named scalars, e.g. ``{"loss": loss}``. They may
+            stay on the device: they are fetched in bulk.
+        batches: an iterator of batches, e.g. :func:`gencourse.batches`.
+        steps: how many steps in all, those of a resumed run included; a positive integer.
+        snapshot: function without arguments; what it returns is kept in ``history.snapshots``.
+        snapshots: how many to take, evenly spaced, the first before training and the last after it.
+        checkpoint: path of a file from which to resume, if it is there, and to which to save every 30 seconds, at the
+            end and on interrupt. On the CPU the resumed run is equal to the last bit.
+        state: needed with ``checkpoint``: a dictionary of everything that training changes, e.g. ``{"G": G, "opt": opt}``.
+        label: shown in front of the progress bar.
+
+    Returns:
+        History: name -> list of floats, one per step. After an interrupt (the stop button, Ctrl-C) it holds the steps
+        done so far, and ``history.interrupted`` is true; press twice to stop in the middle of a step.
+
+    Raises:
+        TrainingDiverged: if a scalar is NaN or infinite; names the step and the value.
+        CheckpointError: if the checkpoint is damaged or belongs to something else.
+        ArgumentError: for bad arguments.
+
+    >>> w = torch.zeros((), requires_grad=True); opt = torch.optim.SGD([w], lr=0.1)
+    >>> def step(x):
+    ...     loss = ((w - x) ** 2).mean(); opt.zero_grad(); loss.backward(); opt.step()
+    ...     return {"loss": loss}
+    >>> history = fit(step, iter(lambda: torch.ones(4), None), steps=50)
+    >>> history.steps, round(w.item(), 2)
+    (50, 1.0)
+    """
+    _check_arguments(step, batches, steps, snapshot, snapshots, checkpoint, state)
+    history, stream = History(), iter(batches)
+    if checkpoint is not None:
+        parts = {**state, "batches": stream}
+        checkpoints.resume(Path(checkpoint), parts, history)
+    due = {round(i * steps / max(snapshots - 1, 1)) for i in range(snapshots)} if snapshot else set()
+    recorder = _Recorder(history, list(history) or None)
+    began, saved = time.monotonic() - history.seconds, time.monotonic()
+    with Progress(steps, history, label) as progress, _deferred_interrupt() as interrupted:
+        for done in range(history.steps, steps + 1):
+            if done in due and done not in history.snapshot_steps:
+                history.snapshots.append(snapshot())
+                history.snapshot_steps.append(done)
+            if done == steps or interrupted.is_set():
+                break
+            scalars = step(_next(stream, done))
+            recorder.add(scalars, lazily=_on_accelerator(scalars) and not progress.due())
+            progress.update(done + 1)
+            if checkpoint is not None and time.monotonic() - saved > checkpoints.SECONDS_BETWEEN:
+                recorder.flush()
+                history.seconds = time.monotonic() - began
+                checkpoints.save(Path(checkpoint), parts, history)
+                saved = time.monotonic()
+        recorder.flush()
+        history.seconds, history.interrupted = time.monotonic() - began, history.steps < steps
+        if checkpoint is not None:
+            checkpoints.save(Path(checkpoint), parts, history)
+    return history
+
+
+def _next(stream, done):
+    try:
+        return next(stream)
+    except StopIteration:
+        raise GencourseError(f"batches ended after {done} steps. Give fit an endless iterator, e.g. gc.batches(x, 64), or ask for "
+                             f"at most {done} steps.") from None
+
+
+def _on_accelerator(scalars):
+    return isinstance(scalars, dict) and any(isinstance(v, torch.Tensor) and v.device.type != "cpu" for v in scalars.values())
+
+
+def _check_arguments(step, batches, steps, snapshot, snapshots, checkpoint, state):
+    require(callable(step), "step", step, "a function of a batch that returns named scalars")
+    require(hasattr(batches, "__iter__"), "batches", batches, "an iterator of batches, e.g. gc.batches(x, 64)")
+    require(isinstance(steps, int) and steps > 0, "steps", steps, "a positive integer")
+    require(snapshot is None or callable(snapshot), "snapshot", snapshot, "a function without arguments, or None")
+    require(isinstance(snapshots, int) and snapshots > 0, "snapshots", snapshots, "a positive integer")
+    require(checkpoint is None or isinstance(checkpoint, str | Path), "checkpoint", checkpoint, "a path, or None")
+    if checkpoint is not None:
+        ok = isinstance(state, dict) and state and all(checkpoints.can_keep(v) for v in state.values())
+        require(ok, "state", state, "a dictionary of all that training changes (models, optimizers, generators), "
+                "because checkpoint= is given")
+        require(hasattr(batches, "load_state_dict"), "batches", type(batches).__name__,
+                "gc.batches(...) or gc.draws(...), which can resume, because checkpoint= is given")

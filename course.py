@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""The course's commands on every system: python3 course.py lab | test | book | run NB | lint.
+
+`make lab` is the same as `python3 course.py lab`. Each command first makes `.venv` ready when it is missing or
+stale, with nothing but Python's own venv and pip. Only the standard library is used here, in syntax that old
+Pythons read too, so that a wrong Python gets a sentence instead of a traceback.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+OLDEST, NEWEST = (3, 11), (3, 13)
+COMMANDS = ("lab", "test", "book", "run", "lint", "setup")
+
+
+def supported(version):
+    """Whether this (major, minor, ...) is a Python that the course runs on."""
+    return OLDEST <= tuple(version[:2]) <= NEWEST
+
+
+def other_python():
+    """A supported Python elsewhere on the PATH, or None."""
+    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+        found = shutil.which("python3." + str(minor))
+        if found:
+            return found
+    return None
+
+
+def fingerprint(root=ROOT, version=sys.version_info):
+    """What the environment was made from: the lock, the project file and the Python version."""
+    made_from = (root / "requirements.lock").read_bytes() + (root / "pyproject.toml").read_bytes()
+    return hashlib.sha256(made_from + repr(tuple(version[:2])).encode()).hexdigest()
+
+
+def program(name):
+    """The path of a program inside the environment."""
+    return str(VENV / ("Scripts" if os.name == "nt" else "bin") / name)
+
+
+def ready(venv, wanted):
+    """Whether the environment there was finished, and from exactly these files."""
+    stamp = venv / "gencourse.stamp"
+    return stamp.is_file() and stamp.read_text().strip() == wanted
+
+
+def setup():
+    """Make `.venv` ready; does nothing when it already is."""
+    wanted = fingerprint()
+    if ready(VENV, wanted):
+        return
+    print("Setting up .venv (once; some minutes, about 3 GB of downloads on Linux, less elsewhere) ...", flush=True)
+    call([sys.executable, "-m", "venv", str(VENV)])
+    call([program("python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+          "-r", str(ROOT / "requirements.lock"), "-e", str(ROOT)])  # fmt: skip
+    (VENV / "gencourse.stamp").write_text(wanted + "\n")
+
+
+def call(command, **environment):
+    """Run a program in the course's folder; stop with its exit code when it fails."""
+    code = subprocess.call(command, cwd=str(ROOT), env=dict(os.environ, **environment))
+    if code:
+        sys.exit(code)
+
+
+def main(arguments):
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if command not in COMMANDS:
+        sys.exit("usage: python3 course.py " + " | ".join(COMMANDS) + "\nFor example: python3 course.py lab")
+    if not supported(sys.version_info):
+        other = other_python()
+        if other:
+            sys.exit(subprocess.call([other, str(ROOT / "course.py")] + arguments))  # noqa: RUF005
+        sys.exit(
+            "This is Python {}.{}, and the course needs Python 3.11, 3.12 or 3.13.\n"
+            "Install one of these and name it: make {} PYTHON=python3.12".format(*sys.version_info[:2], command)
+        )
+    setup()
+    python = program("python")
+    lint = [python, "-m", "ruff", "check", "."]
+    if command == "lab":
+        call([python, "-m", "jupyterlab", *rest, "notebooks/00_start_here.ipynb"])
+    elif command == "test":
+        call(lint)
+        call([python, "-m", "pytest", *rest], GENCOURSE_PROFILE="smoke")
+    elif command in ("book", "run"):
+        call([python, "book/run.py", command, *rest])
+    elif command == "lint":
+        call(lint)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -4,15 +4,16 @@ Each takes ``alt`` (required: what the picture shows) and ``title``, and returns
 as ``{name: numbers}``, tensors on any device or numpy; a name such as "data" or "model" has its colour everywhere.
 """
 
-import math
 import numbers
 
 import matplotlib
 import numpy as np
 
 from .errors import require
-from .picture import DPI, PALETTE, RATIO, STYLE, Picture, Table, array, color, colors_for, figure, number, picture
+from .grids import image_grid, tile
+from .picture import PALETTE, STYLE, Picture, array, color, colors_for, figure, picture
 from .player import animate, explore
+from .table import Table, number, table
 
 __all__ = [
     "image_grid", "tile", "curves", "densities", "histograms", "scatter", "bars", "table",
@@ -43,92 +44,6 @@ def _finish(fig, ax, alt, title=None, legend=False, **names):
     return picture(fig, alt)
 
 
-def _images(images):
-    """(N, H, W), (N, 1, H, W) or (N, 3, H, W) in [-1, 1] as (N, H, W, 3) in [0, 1]."""
-    allowed = "images of shape (N, H, W), (N, 1, H, W) or (N, 3, H, W), with pixels in [-1, 1]"
-    x = array("images", images, allowed)
-    x = x[:, None] if x.ndim == 3 else x
-    require(x.ndim == 4 and x.shape[1] in (1, 3), "images", f"a tensor of shape {np.shape(images)}", allowed)
-    require(np.isfinite(x).all(), "images", "a tensor with NaN or infinity", allowed)
-    return np.broadcast_to(x.clip(-1, 1).transpose(0, 2, 3, 1), (len(x), *x.shape[2:], 3)) / 2 + 0.5
-
-
-def _cols(cols, count):
-    require(cols is None or (isinstance(cols, int) and cols >= 1), "cols", cols, "a whole number, at least 1, or None")
-    return min(cols or math.ceil(math.sqrt(count)), count)
-
-
-def tile(images, cols=None, gap=1):
-    """Images side by side in one array, to put into a panel of your own with ``ax.imshow(tile(x))``.
-
-    Args:
-        images: (N, H, W), (N, 1, H, W) or (N, 3, H, W), pixels in [-1, 1] (beyond is clipped).
-        cols: images in a row; default about square.
-        gap: white pixels between them.
-
-    Returns:
-        (rows * (H + gap) - gap, cols * (W + gap) - gap, 3), in [0, 1].
-
-    Raises:
-        ArgumentError: if these are no images, or a number is not allowed.
-
-    >>> tile(-np.ones((6, 1, 28, 28)), cols=3).shape
-    (57, 86, 3)
-    """
-    x = _images(images)
-    n, height, width, _ = x.shape
-    cols = _cols(cols, n)
-    require(isinstance(gap, int) and 0 <= gap <= 20, "gap", gap, "a whole number of pixels, 0 to 20")
-    rows = math.ceil(n / cols)
-    sheet = np.ones((rows * (height + gap) - gap, cols * (width + gap) - gap, 3))
-    for i in range(n):
-        top, left = i // cols * (height + gap), i % cols * (width + gap)
-        sheet[top : top + height, left : left + width] = x[i]
-    return sheet
-
-
-def image_grid(images, cols=None, *, alt, title=None, labels=None, heads=None, scale=1.0):
-    """Images as one grid, each pixel an exact square.
-
-    Args:
-        images: (N, H, W), (N, 1, H, W) or (N, 3, H, W), pixels in [-1, 1] (beyond is clipped).
-        cols: images in a row; default about square.
-        labels: a text for each row, at its left. heads: a text for each column, above it.
-        scale: 1 is about 560 CSS pixels across at most; 0.5 is half of that.
-
-    Raises:
-        ArgumentError: if these are no images, or a number or the count of labels is not allowed.
-
-    >>> image_grid(np.zeros((4, 1, 28, 28)), alt="Four grey squares.")
-    Picture: Four grey squares.
-    """
-    cols, gap = _cols(cols, len(_images(images))), 1
-    sheet = tile(images, cols, gap)
-    cell = _images(images).shape[1:3]
-    rows = (sheet.shape[0] + gap) // (cell[0] + gap)
-    require(isinstance(scale, numbers.Real) and 0 < scale <= 4, "scale", scale, "above 0 and at most 4")
-    for name, texts, count in (("labels", labels, rows), ("heads", heads, cols)):
-        require(texts is None or len(texts) == count, name, texts, f"{count} texts (the grid is {rows} x {cols})")
-    zoom = max(1, round(min(560 * RATIO / max(sheet.shape[:2]), 6 * 28 / max(cell) * RATIO / 2) * scale))
-    high, wide = (side * zoom for side in sheet.shape[:2])
-    longest = max((len(line) for text in labels or [] for line in str(text).split("\n")), default=0)
-    left, top = (16 * longest + 24 if labels else 0), (70 if title else 0) + (50 if heads else 0)
-    with matplotlib.rc_context(STYLE):
-        fig = matplotlib.figure.Figure(figsize=((left + wide) / DPI, (top + high) / DPI), dpi=DPI)
-        ax = fig.add_axes((left / (left + wide), 0, wide / (left + wide), high / (top + high)))
-        ax.imshow(sheet, interpolation="none", aspect="auto")
-        ax.set_axis_off()
-        for r, text in enumerate(labels or []):
-            y = 1 - (r * (cell[0] + gap) + cell[0] / 2) * zoom / high
-            ax.annotate(str(text), (0, y), (-5, 0), "axes fraction", "offset points", ha="right", va="center")
-        for c, text in enumerate(heads or []):
-            x = (c * (cell[1] + gap) + cell[1] / 2) * zoom / wide
-            ax.annotate(str(text), (x, 1), (0, 4), "axes fraction", "offset points", ha="center", va="bottom")
-        if title:
-            fig.text(0.5, 1 - 12 / (top + high), title, ha="center", va="top", size=12)
-    return picture(fig, alt)
-
-
 def _smoothed(y, window):
     """The mean over ``window`` neighbours, fewer at the ends; NaN and infinity are left out.
 
@@ -145,7 +60,7 @@ def curves(history, keys=None, *, alt, title=None, smooth=None, log=False, hline
     """Training curves: each value pale, their running mean strong.
 
     Args:
-        history: what ``fit`` returned, or ``{name: values}`` with one value for each step.
+        history: what ``fit`` returned, or ``{name: values}`` with one value for each step, or (steps, values).
         keys: which to draw, in order; a list of lists makes a panel of each. Default: all in one.
         smooth: steps in the running mean; 1 for none; default a fortieth of the run.
         log: whether the vertical axis is logarithmic.
@@ -166,12 +81,10 @@ def curves(history, keys=None, *, alt, title=None, smooth=None, log=False, hline
     for key in (key for panel in panels for key in panel):
         require(key in history, "keys", key, f"in the history, which has {', '.join(map(str, history))}")
     fig, axes = figure(7, 3, cols=len(panels), squeeze=False)
-    given = getattr(history, "steps", None)
     for ax, panel in zip(axes[0], panels, strict=True):
         shade = colors_for([*panel, *(hlines or {})])
         for key in panel:
-            y = array(str(key), history[key]).ravel()
-            x = np.asarray(given) if np.shape(given) == y.shape else np.arange(1, len(y) + 1)
+            x, y = _steps(key, history[key])
             window = min(smooth or max(1, len(y) // 40), len(y))
             if window > 1:
                 ax.plot(x, y, color=shade[key], alpha=0.25, linewidth=0.8)
@@ -180,6 +93,15 @@ def curves(history, keys=None, *, alt, title=None, smooth=None, log=False, hline
             ax.axhline(float(height), color=PALETTE["ink"], linestyle="--", linewidth=1.2, label=name)
         _scale(ax, log, xlabel, ylabel)
     return _finish(fig, axes[0, 0], alt, title)
+
+
+def _steps(key, values):
+    """A curve as (steps, values); without steps of its own it has one value for each."""
+    given, values = values if isinstance(values, tuple) and len(values) == 2 else (None, values)
+    y = array(str(key), values).ravel()
+    x = np.arange(1, len(y) + 1) if given is None else array(str(key), given).ravel()
+    require(len(x) == len(y), str(key), f"{len(x)} steps and {len(y)} values", "as many steps as values")
+    return x, y
 
 
 def _scale(ax, log, xlabel, ylabel):
@@ -261,3 +183,114 @@ def _on_grid(function, points):
 
     with torch.no_grad():
         return array("curves", function(torch.as_tensor(points, dtype=torch.float32)))
+
+
+def _field(field, lim):
+    """(xx, yy, values) of a field given so, or of a function of points (M, 2) on the square ``lim``."""
+    if not callable(field):
+        ok = isinstance(field, (tuple, list)) and len(field) == 3
+        require(ok, "field", field, "a function of points (M, 2), or (xx, yy, values)")
+        xx, yy, values = (array("field", part) for part in field)
+        require(values.ndim == 2, "field", f"values of shape {values.shape}", "(xx, yy, values) with values (H, W)")
+        return xx, yy, values
+    side = np.linspace(*lim, 121)
+    xx, yy = np.meshgrid(side, side)
+    values = _on_grid(field, np.stack([xx.ravel(), yy.ravel()], 1))
+    require(values.size == xx.size, "field", f"a function that returned {values.shape}", f"one that returns ({xx.size},)")
+    return xx, yy, values.reshape(xx.shape)
+
+
+def _panels(series):
+    """``{title: {name: points}}`` as it is, ``{name: points}`` as its one panel."""
+    nested = all(isinstance(v, dict) for v in series.values())
+    return series if nested and series else {None: series}
+
+
+def scatter(
+    series, lim=None, *, alt, title=None, field=None, field_name=None, levels=12, size=None, width=None, colors=None
+):
+    """Points in the plane, over a field if wanted; one panel, or several side by side.
+
+    Args:
+        series: ``{name: (N, 2)}``, or ``{panel: {name: (N, 2)}}`` for several panels.
+        lim: a number for (-lim, lim) on both axes, or (low, high); default: all points.
+        field: a function of points (M, 2, float32, on the CPU) that returns (M,), or (xx, yy, values) with
+            values (H, W); drawn in shades behind the points.
+        field_name: what the colour bar says. levels: how many shades, or their limits.
+        size: area of a dot, in square points; default by their number.
+        width: of the whole figure in inches.
+        colors: ``{name: colour}`` where not the course's own.
+
+    Raises:
+        ArgumentError: if points are not (N, 2), or the field is none.
+
+    >>> scatter({"data": np.eye(2)}, lim=2, field=lambda xy: xy[:, 0], alt="Two points over a slope.")
+    Picture: Two points over a slope.
+    """
+    panels = {p: {n: _points(n, v) for n, v in s.items()} for p, s in _panels(_series("series", series)).items()}
+    every = np.concatenate([points for panel in panels.values() for points in panel.values()])
+    every = every[np.isfinite(every).all(1)]
+    require(len(every) > 0 or lim is not None, "series", series, "points that are not all NaN or infinite")
+    reach = _limits(lim) if lim is not None else (every.min() - 0.05 * np.ptp(every), every.max() + 0.05 * np.ptp(every))
+    width = width or (5.2 if len(panels) == 1 else min(3.6 * len(panels), 11))
+    shades = colors_for(dict.fromkeys(name for panel in panels.values() for name in panel), colors)
+    fig, axes = figure(width, 0.3 + 0.93 * width / len(panels), cols=len(panels), squeeze=False)
+    behind = None if field is None else _field(field, reach)
+    for ax, (heading, panel) in zip(axes[0], panels.items(), strict=True):
+        if behind is not None:
+            shown = ax.contourf(*behind, levels=levels, cmap="cividis", alpha=0.6)
+        for name, points in panel.items():
+            area = size or min(30, max(2, 6000 / len(points)))
+            ax.scatter(*points.T, s=area, color=shades[name], alpha=0.7, linewidths=0, label=name)
+        ax.set(xlim=reach, ylim=reach, aspect="equal", title=heading or "")
+        _legend(ax)
+    if behind is not None:
+        fig.colorbar(shown, ax=list(axes[0]), label=field_name or "", shrink=0.85)
+    return _finish(fig, axes[0, 0], alt, title)
+
+
+def _points(name, values):
+    points = array(name, values)
+    require(points.ndim == 2 and points.shape[1] == 2, name, f"a tensor of shape {points.shape}", "points of shape (N, 2)")
+    return points
+
+
+def _legend(ax):
+    with matplotlib.rc_context(STYLE):
+        for handle in ax.legend(loc="upper right").legend_handles:
+            handle.set_alpha(1)
+            handle.set_sizes([30])
+
+
+def bars(values, *, alt, title=None, ylabel=None, log=False, hlines=None, digits=3, colors=None):
+    """One bar for each name, its value written above it.
+
+    Args:
+        values: ``{name: value}`` or ``{name: (mean, sd)}``; the spread becomes a whisker.
+        log: whether the axis is logarithmic. digits: significant figures of what is written.
+        hlines: ``{name: height}`` of dashed lines to compare with.
+        colors: ``{name: colour}`` where not the course's own.
+
+    Raises:
+        ArgumentError: if a value is neither a number nor a pair of numbers.
+
+    >>> bars({"model": 0.5, "other": (0.7, 0.1)}, alt="The other bar is higher.", ylabel="share")
+    Picture: The other bar is higher.
+    """
+    pairs = {name: array(name, value, "a number, or a pair (mean, sd)").ravel() for name, value in _series("values", values).items()}
+    for name, pair in pairs.items():
+        require(len(pair) <= 2, name, values[name], "a number, or a pair (mean, sd)")
+    shades = colors_for(pairs, colors)
+    fig, ax = figure(max(3.2, min(1.0 + 1.1 * len(pairs), 9)), 3)
+    for i, (name, pair) in enumerate(pairs.items()):
+        spread = pair[1] if len(pair) == 2 else None
+        ax.bar(i, pair[0], yerr=spread, color=shades[name], width=0.65, capsize=4, ecolor=PALETTE["ink"])
+        ax.annotate(number(float(pair[0]), digits), (i, pair[0] + (spread or 0)), (0, 3 if pair[0] >= 0 else -3),
+                    textcoords="offset points", ha="center", va="bottom" if pair[0] >= 0 else "top")  # fmt: skip
+    for name, height in (hlines or {}).items():
+        ax.axhline(float(height), color=PALETTE["ink"], linestyle="--", linewidth=1.2, label=name)
+    ax.set_xticks(range(len(pairs)), [str(name) for name in pairs])
+    ax.grid(False, axis="x")
+    ax.set_yscale("log" if log else "linear")
+    ax.margins(y=0.15)
+    return _finish(fig, ax, alt, title, legend=bool(hlines), ylabel=ylabel)

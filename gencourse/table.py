@@ -1,0 +1,87 @@
+"""Tables of results, rounded for reading."""
+
+import html
+import math
+
+from .errors import require
+
+
+class Table:
+    """A small table of results; shown when it is the last value of a cell."""
+
+    def __init__(self, rows, columns, caption=None):
+        self.rows, self.columns, self.caption = rows, columns, caption
+
+    def html(self):
+        """The table as HTML that every theme can style."""
+        cells = [[html.escape(str(cell)) for cell in row] for row in self.rows]
+        head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in self.columns)
+        body = "".join(
+            f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>"
+            for row in cells
+        )
+        caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def __repr__(self):
+        lines = [[str(cell) for cell in row] for row in [self.columns, *self.rows]]
+        widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
+        text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+        return "\n".join(([self.caption] if self.caption else []) + text)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/html": self.html(), "text/plain": repr(self)}
+
+
+def number(value, digits=3):
+    """A value as a reader wants it: ``digits`` significant figures, no needless exponent, mean and spread as a ± b.
+
+    >>> [number(v) for v in (0.123456, 1234.56, 20000, 3.2e-7, (0.5, 0.0123), "GAN")]
+    ['0.123', '1,235', '20,000', '3.2e-07', '0.500 ± 0.0123', 'GAN']
+    """
+    if hasattr(value, "item") and getattr(value, "size", None) is not None and not isinstance(value, str):
+        value = value.item()
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return f"{number(value[0], digits)} ± {number(value[1], digits)}"
+    if isinstance(value, (bool, str)) or value is None or not isinstance(value, (int, float)):
+        return "" if value is None else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not math.isfinite(value):
+        return "∞" if value == math.inf else "-∞" if value == -math.inf else "not a number"
+    if value == 0 or 1e-3 <= abs(value) < 10**digits:
+        return f"{value:#.{digits}g}".rstrip(".")
+    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
+
+
+def table(rows, columns=None, *, caption=None, digits=3):
+    """A table of results, numbers rounded for reading.
+
+    Args:
+        rows: ``{name: values}`` (the name becomes the first column; values a list, a dict, or one value), or a list of rows.
+        columns: the headings, that of the first column included; with dicts as rows they may be left out.
+        caption: a line that says what is in the table.
+        digits: significant figures. A pair (mean, sd) is written mean ± sd.
+
+    Raises:
+        ArgumentError: if a row does not fit the columns.
+
+    >>> table({"GAN": [0.12345, 20000], "VAE": [(0.5, 0.01), 7]}, ["model", "distance", "steps"])
+    model  distance         steps
+    GAN    0.123            20,000
+    VAE    0.500 ± 0.0100   7
+    """
+    filled = isinstance(rows, (dict, list, tuple)) and len(rows) > 0
+    require(filled, "rows", rows, "a dict {name: values} or a list of rows, not empty")
+    lines = list(rows.items()) if isinstance(rows, dict) else [("", row) for row in rows]
+    if all(isinstance(row, dict) for _, row in lines):
+        keys = list(dict.fromkeys(key for _, row in lines for key in row))
+        columns = columns or ([""] if isinstance(rows, dict) else []) + keys
+        lines = [(name, [row.get(key) for key in keys]) for name, row in lines]
+    require(columns is not None and len(columns) > 0, "columns", columns, "the headings, one for each column")
+    if isinstance(rows, dict):
+        lines = [(name, [name, *(row if isinstance(row, list) else [row])]) for name, row in lines]
+    for name, row in lines:
+        fits = isinstance(row, (list, tuple)) and len(row) == len(columns)
+        require(fits, "rows", row, f"as long as columns, {len(columns)} cells ({', '.join(map(str, columns))})")
+    return Table([[number(cell, digits) for cell in row] for _, row in lines], list(columns), caption)

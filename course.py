@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The course's commands on every system: python3 course.py lab | test | book | run NB | lint.
 
-`make lab` is the same as `python3 course.py lab`. Each command first makes `.venv` ready when it is missing or
-stale, with nothing but Python's own venv and pip. Only the standard library is used here, in syntax that old
-Pythons read too, so that a wrong Python gets a sentence instead of a traceback.
+`make lab` is the same as `python3 course.py lab`. Each command first makes `.venv` ready when it is missing
+or stale, with nothing but Python's own venv and pip. Only the standard library is used here, in syntax that
+old Pythons read too, so that a wrong Python gets a sentence instead of a traceback.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ def setup():
     wanted = fingerprint()
     if ready(VENV, wanted):
         return
-    print("Setting up .venv (once; some minutes, about 3 GB of downloads on Linux, less elsewhere) ...", flush=True)
+    print("Setting up .venv (once; some minutes; on Linux about 3 GB of downloads) ...", flush=True)
     call([sys.executable, "-m", "venv", str(VENV)])
     call([program("python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
           "-r", str(ROOT / "requirements.lock"), "-e", str(ROOT)])  # fmt: skip
@@ -78,8 +78,10 @@ def main(arguments):
         if other:
             sys.exit(subprocess.call([other, str(ROOT / "course.py")] + arguments))  # noqa: RUF005
         sys.exit(
-            "This is Python {}.{}, and the course needs Python 3.11, 3.12 or 3.13.\n"
-            "Install one of these and name it: make {} PYTHON=python3.12".format(*sys.version_info[:2], command)
+            "This is Python {}.{}, and the course needs Python 3.11, 3.12 or 3.13. Install one of these;\n"
+            "where it is not found by itself, name it: make {} PYTHON=python3.12".format(
+                *(*sys.version_info[:2], command)
+            )
         )
     setup()
     python = program("python")

@@ -1,0 +1,180 @@
+"""What every notebook of the course keeps to, as functions that return sentences: an empty list is a pass.
+
+`run.py` asks them before it saves outputs; the tests also give them notebooks that break each rule.
+"""
+
+import hashlib
+import re
+
+MOST_BYTES = 3_000_000
+MOST_CODE_LINES = 25
+LEAST_EXERCISES = 4
+CHECKED = "# NBVAL_CHECK_OUTPUT"
+FOLDERS = "home|Users|root|tmp|work|usr|opt|var|private|mnt|content|srv"
+PATH = re.compile(rf"(?<![\w./:<-])/(?:{FOLDERS})/\w|\b[A-Z]:\\+\w")
+WARNING = re.compile(r"\b(?:[A-Z][A-Za-z]*)?Warning\b")
+DATA_URI = re.compile(r"data:[\w/+.-]+;base64,[\w+/=]+|\"frames\":\[[^]]*\]")
+DIRECTIVE = re.compile(r"(?m)^(?:`{3,}|:{3,})\{([\w:-]+)\}[ \t]*(.*)$")
+
+
+def text(part):
+    """A cell's source or an output's text, which nbformat keeps as a string or a list of lines."""
+    return part if isinstance(part, str) else "".join(part)
+
+
+def code_cells(nb):
+    return [cell for cell in nb["cells"] if cell["cell_type"] == "code"]
+
+
+def markdown(nb):
+    return "\n\n".join(text(cell["source"]) for cell in nb["cells"] if cell["cell_type"] == "markdown")
+
+
+def code_hash(nb):
+    """The fingerprint of all code, which tells whether the committed outputs belong to it."""
+    joined = "\0".join(text(cell["source"]) for cell in code_cells(nb))
+    return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def shown(output):
+    """Every text that an output shows, as (mime type, text)."""
+    if output["output_type"] == "stream":
+        return [("text/plain", text(output["text"]))]
+    if output["output_type"] == "error":
+        return [("text/plain", "\n".join(output["traceback"]))]
+    return [(mime, text(data)) for mime, data in output["data"].items() if isinstance(data, str | list)]
+
+
+def text_problems(words):
+    """What an output must not say: where the machine keeps its files, and warnings."""
+    plain = DATA_URI.sub("", words)
+    kinds = (("an absolute path", PATH), ("a warning", WARNING))
+    hits = [(what, m.start()) for what, pattern in kinds for m in pattern.finditer(plain)]
+    return [f"holds {what}: {plain[at : at + 60]!r}" for what, at in hits]
+
+
+def picture_problems(mime, data):
+    """Pictures without alternative text."""
+    if mime.startswith("image/"):
+        return [f"is a bare {mime}: show a Picture, which carries its alternative text"]
+    if mime != "text/html":
+        return []
+    tags = re.findall(r"<img\b[^>]*>", re.sub(r"(?s)<script.*?</script>", "", data))
+    silent = [tag for tag in tags if not re.search(r"\balt=(\"[^\"]*\w[^\"]*\"|'[^']*\w[^']*')", tag)]
+    return ["has a picture without alternative text"] * len(silent)
+
+
+def output_problems(nb):
+    """What is wrong with the saved outputs, whatever the code."""
+    found = []
+    for cell in code_cells(nb):
+        for output in cell["outputs"]:
+            here = []
+            if output["output_type"] == "error":
+                here.append(f"is an error: {output['ename']}: {output['evalue']}")
+            if output.get("name") == "stderr":
+                here.append(f"writes to stderr: {text(output['text'])[:120]!r}")
+            for mime, data in shown(output):
+                here += text_problems(data) + picture_problems(mime, data)
+            if any("widget" in mime for mime in output.get("data", {})):
+                here.append("is a widget, which needs a kernel")
+            found += [f"output of cell {cell['id']} {problem}" for problem in here]
+    return found
+
+
+def freshness_problems(nb):
+    """Whether the outputs are those of one clean run of exactly this code."""
+    record, found = nb["metadata"].get("gencourse", {}), []
+    missing = [key for key in ("profile", "device", "minutes", "hash") if not record.get(key)]
+    if missing:
+        return [f"metadata lack {', '.join(missing)}: never run by the run tool"]
+    if record["hash"] != code_hash(nb):
+        found.append("code has changed since the outputs were made")
+    counts = [cell["execution_count"] for cell in code_cells(nb)]
+    if counts != list(range(1, len(counts) + 1)):
+        found.append(f"execution counts are {counts}, not 1 to {len(counts)} in order")
+    if any("execution" in cell["metadata"] for cell in nb["cells"]):
+        found.append("cells carry the times at which they ran, which differ at every run")
+    return found
+
+
+def exercises(nb):
+    """(label, index of the stub cell, code of the solution or None) for each exercise, in order."""
+    solutions, found = {}, []
+    for i, kind, argument, body in directives(nb):
+        if kind == "solution":
+            code = re.findall(r"(?ms)^```python\n(.*?)^```", body)
+            solutions[argument] = code[0] if len(code) == 1 and ":class: dropdown" in body else None
+        elif kind == "exercise":
+            label = re.search(r":label:\s*(ex-\S+)", body)
+            found.append((label[1] if label else "", i + 1))
+    return [(name, i, solutions.get(name)) for name, i in found]
+
+
+def directives(nb):
+    """(index of the markdown cell, kind, argument, body) of every directive, in order."""
+    for i, cell in enumerate(nb["cells"]):
+        lines = text(cell["source"]).splitlines(keepends=True) if cell["cell_type"] == "markdown" else []
+        for first, line in enumerate(lines):
+            if opened := DIRECTIVE.match(line):
+                fence = re.match(r"`+|:+", line)[0]
+                rest = [later for later in range(first + 1, len(lines)) if lines[later].rstrip() == fence]
+                yield i, opened[1], opened[2].strip(), "".join(lines[first + 1 : rest[0]]) if rest else ""
+
+
+def split_stub(source):
+    """A stub cell as (what the reader replaces, the check that follows it), or None when it has no check."""
+    start = [m.start() for m in re.finditer(r"(?m)^gc\.check\.", source)]
+    return (source[: start[-1]], source[start[-1] :]) if start else None
+
+
+def exercise_problems(nb):
+    """Whether each exercise has its stub, its check and its folded solution, where the tests find them."""
+    found, known = [], exercises(nb)
+    for name, i, solution in known:
+        stub = nb["cells"][i] if i < len(nb["cells"]) else {"cell_type": "none", "metadata": {}}
+        if not name:
+            found.append("an exercise has no label of the form ex-name")
+        if stub["cell_type"] != "code" or "exercise" not in stub["metadata"].get("tags", []):
+            found.append(f"{name}: the next cell is no code cell tagged exercise")
+        elif not split_stub(text(stub["source"])):
+            found.append(f"{name}: the stub has no gc.check at the start of a line")
+        if not solution:
+            found.append(f"{name}: no folded solution with exactly one python block")
+    tagged = [c for c in code_cells(nb) if "exercise" in c["metadata"].get("tags", [])]
+    if len(tagged) != len(known):
+        found.append(f"{len(tagged)} stub cells for {len(known)} exercises")
+    if len(known) < LEAST_EXERCISES:
+        found.append(f"{len(known)} exercises, at least {LEAST_EXERCISES} are wanted")
+    if "find the bug" not in markdown(nb).lower():
+        found.append('no exercise says "find the bug"')
+    return found
+
+
+def source_problems(nb):
+    """What is wrong with what the authors wrote, whatever the outputs."""
+    found = []
+    for cell in nb["cells"]:
+        source, name = text(cell["source"]), f"cell {cell['id']}"
+        found += [f"{name} {problem}" for problem in text_problems(source) if "path" in problem]
+        if cell["cell_type"] == "code":
+            if (lines := len(source.splitlines())) > MOST_CODE_LINES:
+                found.append(f"{name} has {lines} lines, at most {MOST_CODE_LINES} are allowed")
+            if CHECKED in source and "assert" not in source:
+                found.append(f"{name} is a check without an assertion")
+        elif re.search(r"!\[\s*\]\(", source) or picture_problems("text/html", source):
+            found.append(f"{name} has a picture without alternative text")
+    return found + unchecked_theorems(nb)
+
+
+def unchecked_theorems(nb):
+    """Theorems after which no checked cell comes before the next theorem."""
+    cells = enumerate(nb["cells"])
+    checks = [i for i, cell in cells if cell["cell_type"] == "code" and CHECKED in text(cell["source"])]
+    theorems = [(i, title) for i, kind, title, _ in directives(nb) if kind == "prf:theorem"]
+    ends = [i for i, _ in theorems[1:]] + [len(nb["cells"])]
+    return [
+        f"theorem {title!r} has no {CHECKED} cell after it"
+        for (start, title), end in zip(theorems, ends)
+        if not any(start < i < end for i in checks)
+    ]

@@ -1,0 +1,141 @@
+"""The run tool: runs notebooks and saves their outputs, measures minutes, builds the book.
+
+    python book/run.py run 02_gan         run on the best profile and save the outputs
+    python book/run.py measure 02_gan     run (set GENCOURSE_PROFILE) and record only how long it took
+    python book/run.py map                write the course map with its minutes into README.md
+    python book/run.py book               build the book into book/_build/html
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import rules
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+PROFILES = ("laptop", "gpu")
+MAP = re.compile(r"(?s)(<!-- map:.*?-->\n).*?(<!-- end of map -->)")
+
+
+def execute(nb, folder, frames=True):
+    """Run all cells in order, in place, in a fresh kernel; returns seconds. Raises when a cell raises."""
+    os.environ["GENCOURSE_FRAMES"] = "1" if frames else "0"
+    started = time.monotonic()
+    NotebookClient(
+        nb, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True,
+        store_widget_state=False, resources={"metadata": {"path": str(folder)}},
+    ).execute()  # fmt: skip
+    return time.monotonic() - started
+
+
+def tidy(nb):
+    """Remove what differs from run to run or from machine to machine, apart from the results."""
+    nb["metadata"].pop("widgets", None)
+    nb["metadata"]["language_info"] = {"name": "python"}
+    nb["metadata"]["kernelspec"] = {
+        "display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3",
+    }  # fmt: skip
+    for cell in nb["cells"]:
+        cell["metadata"].pop("execution", None)
+        for output in cell.get("outputs", []):
+            output.pop("transient", None)
+
+
+def record(nb, seconds, outputs=True):
+    """Write into the metadata what was run, where, and how long it took."""
+    from gencourse import environment, profile
+
+    known = nb["metadata"].setdefault("gencourse", {})
+    known["minutes"] = {**known.get("minutes", {}), profile(): max(0.1, round(seconds / 60, 1))}
+    if outputs:
+        known.update(profile=profile(), device=environment()["device"], hash=rules.code_hash(nb))
+
+
+def run(path):
+    """Run one notebook and save its outputs; returns what forbids saving, then nothing is saved."""
+    nb = nbformat.read(path, as_version=4)
+    try:
+        seconds = execute(nb, path.parent)
+    except CellExecutionError as error:
+        return [str(error)]
+    tidy(nb)
+    record(nb, seconds)
+    problems = rules.output_problems(nb)
+    written = nbformat.writes(nb) + "\n"
+    if len(written.encode()) > rules.MOST_BYTES:
+        problems.append(f"{len(written.encode()):,} bytes, at most {rules.MOST_BYTES:,} are allowed")
+    if not problems:
+        path.write_text(written, encoding="utf-8")
+    return problems
+
+
+def measure(path):
+    """Run one notebook and save only the minutes, for this profile."""
+    nb, saved = nbformat.read(path, as_version=4), nbformat.read(path, as_version=4)
+    try:
+        seconds = execute(nb, path.parent)
+    except CellExecutionError as error:
+        return [str(error)]
+    record(saved, seconds, outputs=False)
+    path.write_text(nbformat.writes(saved) + "\n", encoding="utf-8")
+    return []
+
+
+def course_map(notebooks=NOTEBOOKS):
+    """The README's table: each notebook with its title and its minutes, from what the run tool measured."""
+    rows = ["| notebook | laptop | GPU |", "|---|--:|--:|"]
+    for path in sorted(notebooks.glob("*.ipynb")):
+        nb = nbformat.read(path, as_version=4)
+        title = re.search(r"(?m)^# (.+)$", rules.markdown(nb))[1]
+        minutes = nb["metadata"].get("gencourse", {}).get("minutes", {})
+        times = [f"{minutes[p]:g} min" if p in minutes else "not measured" for p in PROFILES]
+        rows.append(f"| [{path.stem}](notebooks/{path.name}): {title} | {' | '.join(times)} |")
+    return "\n".join(rows) + "\n"
+
+
+def write_map():
+    readme = ROOT / "README.md"
+    text = MAP.sub(lambda m: m[1] + course_map() + m[2], readme.read_text(encoding="utf-8"))
+    readme.write_text(text, encoding="utf-8")
+
+
+def build(out=ROOT / "book"):
+    """Build the book; returns the exit code, not 0 when any page has a warning."""
+    return subprocess.call(
+        [sys.executable, "-m", "jupyter_book", "build", ".", "--config", "book/_config.yml",
+         "--toc", "book/_toc.yml", "--path-output", str(out), "-W", "--keep-going"], cwd=ROOT,
+    )  # fmt: skip
+
+
+def main():
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("command", choices=("run", "measure", "map", "book"))
+    parser.add_argument("names", nargs="*", help="notebooks, such as 02_gan; none means all")
+    chosen = parser.parse_args()
+    if chosen.command == "book":
+        sys.exit(build())
+    if chosen.command == "map":
+        sys.exit(write_map())
+    known = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    names = [Path(name).stem for name in chosen.names] or list(known)
+    if missing := [name for name in names if name not in known]:
+        sys.exit(f"No notebook is called {', '.join(missing)}. There are: {', '.join(known)}")
+    failed = False
+    for name in names:
+        problems = {"run": run, "measure": measure}[chosen.command](known[name])
+        print("\n".join([f"{name}: {'not saved' if problems else 'saved'}", *problems]), flush=True)
+        failed = failed or bool(problems)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

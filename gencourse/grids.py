@@ -21,7 +21,8 @@ def _images(images):
 
 
 def _cols(cols, count):
-    require(cols is None or (isinstance(cols, int) and cols >= 1), "cols", cols, "a whole number, at least 1, or None")
+    ok = cols is None or (isinstance(cols, int) and cols >= 1)
+    require(ok, "cols", cols, "a whole number, at least 1, or None")
     return min(cols or math.ceil(math.sqrt(count)), count)
 
 
@@ -75,7 +76,8 @@ def image_grid(images, cols=None, *, alt, title=None, labels=None, heads=None, s
     rows = (sheet.shape[0] + gap) // (cell[0] + gap)
     require(isinstance(scale, numbers.Real) and 0 < scale <= 4, "scale", scale, "above 0 and at most 4")
     for name, texts, count in (("labels", labels, rows), ("heads", heads, cols)):
-        require(texts is None or len(texts) == count, name, texts, f"{count} texts (the grid is {rows} x {cols})")
+        ok = texts is None or (hasattr(texts, "__len__") and len(texts) == count)
+        require(ok, name, texts, f"{count} texts (the grid is {rows} x {cols})")
     zoom = max(1, round(min(560 * RATIO / max(sheet.shape[:2]), 6 * 28 / max(cell) * RATIO / 2) * scale))
     high, wide = (side * zoom for side in sheet.shape[:2])
     longest = max((len(line) for text in labels or [] for line in str(text).split("\n")), default=0)

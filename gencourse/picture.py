@@ -1,4 +1,4 @@
-"""What a figure of the course is: its colours, its style, and a ``Picture`` that carries its own alternative text.
+"""What a figure of the course is: its colours, its style, and a ``Picture`` with its alternative text.
 
 Nothing here touches pyplot's global state, so no figure leaks from one cell into the next or is shown twice.
 """
@@ -6,13 +6,15 @@ Nothing here touches pyplot's global state, so no figure leaks from one cell int
 import base64
 import html
 import io
+import numbers
 import re
 import sys
 
 import matplotlib
 import numpy as np
+import torch
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from .errors import require
 
@@ -44,7 +46,8 @@ STYLE = {
     "axes.edgecolor": "#888888", "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
     "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.8, "lines.linewidth": 2.0,
     "axes.prop_cycle": matplotlib.cycler(color=CYCLE), "image.cmap": "gray", "legend.framealpha": 0.85,
-    "savefig.bbox": None, "savefig.facecolor": "white", "text.usetex": False, "font.family": ["DejaVu Sans"],
+    "savefig.bbox": "standard", "savefig.facecolor": "white", "text.usetex": False,
+    "font.family": ["DejaVu Sans"],
 }  # fmt: skip
 
 
@@ -86,12 +89,12 @@ def color(name):
 def colors_for(names, given=None):
     """A colour for each name: the given one, else the course's by its meaning, else one not yet used.
 
-    >>> colors_for(["samples", "p_data"]) == {"samples": color("model"), "p_data": color("data")}
+    >>> colors_for(["g_loss", "p_data"]) == {"g_loss": color("model"), "p_data": color("data")}
     True
     """
     chosen = dict(given or {})
     for name in names:
-        words = re.split(r"[^a-z_]+", str(name).lower())
+        words = re.findall(r"p_data|p_g|[a-z]+", str(name).lower())
         meaning = next((w for w in words if w in PALETTE or w in ALIASES), None)
         if name not in chosen and meaning and color(meaning) not in chosen.values():
             chosen[name] = color(meaning)
@@ -102,7 +105,7 @@ def colors_for(names, given=None):
 
 
 def figure(width=7.0, height=3.2, rows=1, cols=1, **kw):
-    """A figure in the course's style and its axes, ready for ``ax.plot`` and its like; end with ``picture(fig, alt)``.
+    """A figure in the course's style and its axes, to draw on and to end with ``picture(fig, alt)``.
 
     Args:
         width, height: in inches; a column of the book holds about 7.5.
@@ -118,11 +121,13 @@ def figure(width=7.0, height=3.2, rows=1, cols=1, **kw):
     (672, 288)
     """
     for name, value in (("width", width), ("height", height)):
-        require(isinstance(value, (int, float)) and 0 < value <= 30, name, value, "inches, above 0 and at most 30")
+        ok = isinstance(value, numbers.Real) and 0 < value <= 30
+        require(ok, name, value, "inches, above 0 and at most 30")
     for name, value in (("rows", rows), ("cols", cols)):
         require(isinstance(value, int) and value >= 1, name, value, "a whole number, at least 1")
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        fig.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
         axes = fig.subplots(rows, cols, **kw)
     return fig, axes
 
@@ -144,7 +149,7 @@ class Picture:
     def html(self):
         """The picture as an ``<img>`` that fits narrow screens, with nothing outside it needed."""
         buffer = io.BytesIO()
-        self.image.save(buffer, "PNG", optimize=True)
+        _few_colours(self.image).save(buffer, "PNG", optimize=True)
         return (
             f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}" '
             f'alt="{html.escape(self.alt)}" width="{self.size[0]}" style="max-width:100%;height:auto">'
@@ -155,6 +160,13 @@ class Picture:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"text/html": self.html(), "text/plain": repr(self)}
+
+
+def _few_colours(image):
+    """The image in 256 colours, a third of the size, where the eye cannot tell; itself where it could."""
+    few = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    change = ImageStat.Stat(ImageChops.difference(image, few.convert("RGB")))
+    return few if max(change.mean) < 0.3 else image
 
 
 def picture(fig, alt):
@@ -180,3 +192,43 @@ def picture(fig, alt):
     if pyplot is not None:
         pyplot.close(fig)
     return Picture(Image.open(buffer).convert("RGB"), alt)
+
+
+def finish(fig, ax, alt, title=None, **names):
+    """The last touches of a plotting function: the names that were given, the title, and the ``Picture``."""
+    with matplotlib.rc_context(STYLE):
+        ax.set(**{key: value for key, value in names.items() if value is not None})
+        if title:
+            fig.suptitle(title)
+    return picture(fig, alt)
+
+
+def legend(ax, **options):
+    """A legend in the course's style."""
+    with matplotlib.rc_context(STYLE):
+        return ax.legend(**options)
+
+
+def need_series(argument, series):
+    """Refuse what is no ``{name: values}``; give back what is."""
+    ok = isinstance(series, dict) and len(series) > 0
+    require(ok, argument, series, "a dict of one or more {name: values}")
+    return series
+
+
+def limits(lim):
+    """``lim`` as (low, high); a number means (-lim, lim).
+
+    >>> limits(3), limits((0, 1))
+    ((-3.0, 3.0), (0.0, 1.0))
+    """
+    pair = (-lim, lim) if isinstance(lim, numbers.Real) else lim
+    ok = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(v, numbers.Real) for v in pair)
+    require(ok and pair[0] < pair[1], "lim", lim, "a positive number, or a pair (low, high) with low < high")
+    return float(pair[0]), float(pair[1])
+
+
+def on_points(argument, function, points):
+    """What ``function`` gives at ``points``, given as float32 tensors on the CPU, without gradients."""
+    with torch.no_grad():
+        return array(argument, function(torch.as_tensor(points, dtype=torch.float32)))

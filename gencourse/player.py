@@ -1,4 +1,4 @@
-"""Moving pictures that need no kernel: ``animate`` and ``explore``, drawn beforehand and played by a little HTML.
+"""Moving pictures that need no kernel: ``animate`` and ``explore``, drawn beforehand, played by their HTML.
 
 The frames are WebP images inside the output itself, and nothing is fetched.
 """
@@ -13,16 +13,21 @@ import math
 import numbers
 import os
 import zlib
+from pathlib import Path
 
 from PIL import Image
 
 from .errors import require
 from .picture import RATIO, Picture, picture
-from .player_page import CSS, SCRIPT
 
 MOST_ANIMATED, MOST_EXPLORED = 120, 200
-# Tried in this order until the frames fit: pixels for each CSS pixel, quality of the lossy encoder.
-SETTINGS = ((2.0, 80), (2.0, 60), (1.5, 70), (1.5, 50), (1.0, 75), (1.0, 50))
+# Tried in this order until the frames fit: pixels for each CSS pixel; colours without loss, or quality with
+# it. A plot has few colours: a palette keeps its text crisp and is smaller than a lossy file.
+SETTINGS = (
+    (2, "colours", 256), (2, "colours", 64), (1.5, "colours", 96), (1.5, "quality", 50), (1, "colours", 64),
+    (1, "quality", 40),
+)  # fmt: skip
+HERE = Path(__file__).parent
 
 
 class Player:
@@ -35,8 +40,8 @@ class Player:
     """
 
     def __init__(self, pictures, dims, start, alt, fps, kilobytes):
-        self.frames, self.dims, self.start, self.alt, self.fps = _encode(pictures, kilobytes), dims, start, alt, fps
-        self.size = pictures.size
+        self.frames, self.size = _encode(pictures, kilobytes), pictures.size
+        self.dims, self.start, self.alt, self.fps = dims, start, alt, fps
 
     def index(self, at):
         """The frame that shows the controls at the positions ``at``."""
@@ -52,12 +57,16 @@ class Player:
         name = "gc-player-" + hashlib.sha256(b"".join(self.frames) + self.alt.encode()).hexdigest()[:12]
         spec = {"alt": self.alt, "fps": self.fps, "start": self.start, "dims": self.dims, "frames": encoded}
         text = json.dumps(spec, separators=(",", ":")).replace("<", "\\u003c")
+        style, script = ((HERE / f"player.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+        script = script.replace("__ID__", name).replace("__SPEC__", text)
         todo = "play the animation" if self.fps else "move the sliders"
         return (
-            f'<div class="gc-player" id="{name}" data-lm-suppress-shortcuts="true"><style>{CSS}</style>'
+            f'<div class="gc-player" id="{name}" data-lm-suppress-shortcuts="true">\n'
+            f"<style>\n{style}</style>\n"
             f'<img src="data:image/webp;base64,{still}" alt="{html.escape(self.alt)}" width="{self.size[0]}" '
-            f'style="max-width:100%;height:auto"><p class="gc-note"><em>Run this cell to {todo}.</em></p></div>'
-            f"<script>{SCRIPT.replace('ID', name, 1).replace('SPEC', text, 1)}</script>"
+            f'style="max-width:100%;height:auto">\n'
+            f'<p class="gc-note"><em>Run this cell to {todo}.</em></p>\n</div>\n'
+            f"<script>\n{script}</script>"
         )
 
     def __repr__(self):
@@ -102,25 +111,25 @@ def _picture(drawn, alt):
     return drawn if isinstance(drawn, Picture) else picture(drawn, alt)
 
 
-def _webp(image, quality):
-    """The smaller of lossless and lossy: flat plots do better without loss, photographs with it."""
-    files = []
-    for options in ({"quality": quality, "method": 4}, {"lossless": True, "quality": 40, "method": 2}):
-        buffer = io.BytesIO()
-        image.save(buffer, "WEBP", **options)
-        files.append(buffer.getvalue())
-    return min(files, key=len)
+def _webp(image, kind, amount):
+    buffer = io.BytesIO()
+    if kind == "colours":
+        image = image.quantize(amount, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        image.convert("RGB").save(buffer, "WEBP", lossless=True, quality=40, method=2)
+    else:
+        image.save(buffer, "WEBP", quality=amount, method=3)
+    return buffer.getvalue()
 
 
 def _encode(frames, kilobytes):
-    """Every frame as WebP, at the best setting at which all of them come to ``kilobytes`` or less."""
+    """Every frame as WebP, at the first setting at which all of them come to ``kilobytes`` or less."""
     count = len(frames.packed)
     probe = sorted({0, count // 3, 2 * count // 3, count - 1})
-    for ratio, quality in SETTINGS:
-        mean = sum(len(_webp(frames.image(i, ratio), quality)) for i in probe) / len(probe)
+    for ratio, kind, amount in SETTINGS:
+        mean = sum(len(_webp(frames.image(i, ratio), kind, amount)) for i in probe) / len(probe)
         if mean * count <= kilobytes * 1000:
             break
-    return [_webp(frames.image(i, ratio), quality) for i in range(count)]
+    return [_webp(frames.image(i, ratio), kind, amount) for i in range(count)]
 
 
 def _need_alt(alt):
@@ -132,8 +141,8 @@ def animate(draw, frames, *, alt, fps=8, labels=None, kilobytes=600):
     """An animation with a play button and a slider, paused on the last frame; it needs no kernel once drawn.
 
     Args:
-        draw: ``draw(frame)`` returns a ``Picture`` or a matplotlib figure, of the same size every time; fix the
-            limits of the axes, so that only what changes moves.
+        draw: ``draw(frame)`` returns a ``Picture`` or a matplotlib figure, of the same size every time; fix
+            the limits of the axes, so that only what changes moves.
         frames: 2 to 120 things to draw, such as ``history.snapshots``.
         alt: what a reader who cannot see it is told: what moves, and to what end.
         fps: frames each second, 1 to 30.
@@ -157,7 +166,8 @@ def animate(draw, frames, *, alt, fps=8, labels=None, kilobytes=600):
     """
     frames, alt = list(frames), _need_alt(alt)
     require(callable(draw), "draw", draw, "a function of one frame that returns a Picture or a figure")
-    require(2 <= len(frames) <= MOST_ANIMATED, "frames", f"{len(frames)} frames", f"2 to {MOST_ANIMATED} frames")
+    count = f"{len(frames)} frames"
+    require(2 <= len(frames) <= MOST_ANIMATED, "frames", count, f"2 to {MOST_ANIMATED} frames")
     require(isinstance(fps, numbers.Real) and 1 <= fps <= 30, "fps", fps, "frames each second, 1 to 30")
     labels = [f"{i + 1}/{len(frames)}" for i in range(len(frames))] if labels is None else list(labels)
     require(len(labels) == len(frames), "labels", labels, f"one label for each of the {len(frames)} frames")
@@ -187,7 +197,8 @@ def _positions(values, start):
         given = given.tolist() if hasattr(given, "tolist") else given
         one_by_one = isinstance(given, (list, tuple, range)) and len(given) > 0
         plain = one_by_one and all(isinstance(v, (numbers.Real, str)) for v in given)
-        require(plain and len(set(given)) == len(given), name, given, "a sequence of different numbers or texts")
+        different = plain and len({_label(v) for v in given}) == len(given)
+        require(different, name, given, "a sequence of numbers or texts, different as shown (to 4 figures)")
         lists[name] = list(given)
     start = dict(start or {})
     for name, value in start.items():
@@ -205,10 +216,11 @@ def _same(a, b):
 
 
 def explore(draw, *, alt, start=None, kilobytes=1000, **values):
-    """A picture with a slider for each value: drawn live where there is a kernel, from stored frames where not.
+    """A picture with a slider for each value: drawn live where a kernel runs, from stored frames elsewhere.
 
-    With a kernel, ipywidgets call ``draw`` as the sliders move. With ``GENCOURSE_FRAMES=1`` in the environment
-    (set while the book's outputs are made) every combination is drawn beforehand and the output is plain HTML.
+    With a kernel, ipywidgets call ``draw`` as the sliders move. With ``GENCOURSE_FRAMES=1`` in the
+    environment (set while the book's outputs are made) every combination is drawn beforehand and the output
+    is plain HTML.
 
     Args:
         draw: ``draw(**values)`` returns a ``Picture`` or a matplotlib figure, of the same size every time.
@@ -239,7 +251,8 @@ def explore(draw, *, alt, start=None, kilobytes=1000, **values):
     require(isinstance(kilobytes, numbers.Real) and kilobytes > 0, "kilobytes", kilobytes, "positive")
     lists, at = _positions(values, start)
     count = math.prod(len(v) for v in lists.values())
-    require(count <= MOST_EXPLORED, "values", f"{count} combinations", f"at most {MOST_EXPLORED} combinations")
+    most = f"at most {MOST_EXPLORED} combinations"
+    require(count <= MOST_EXPLORED, "values", f"{count} combinations", most)
     if os.environ.get("GENCOURSE_FRAMES") != "1":
         return _live(draw, alt, lists, at)
     drawn = _Frames()
@@ -250,7 +263,8 @@ def explore(draw, *, alt, start=None, kilobytes=1000, **values):
 
 
 def _kind(values):
-    return "range" if all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in values) else "select"
+    are_numbers = all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in values)
+    return "range" if are_numbers else "select"
 
 
 def _live(draw, alt, lists, at):
@@ -260,8 +274,9 @@ def _live(draw, alt, lists, at):
     controls, shown = {}, widgets.HTML()
     for (name, values), k in zip(lists.items(), at, strict=True):
         make = widgets.SelectionSlider if _kind(values) == "range" else widgets.Dropdown
+        style = {"description_width": "initial"}
         options = [(_label(v), v) for v in values]
-        controls[name] = make(options=options, index=k, description=name, style={"description_width": "initial"})
+        controls[name] = make(options=options, index=k, description=name, style=style)
 
     def update(change=None):
         try:

@@ -34,7 +34,7 @@ class Table:
 
 
 def number(value, digits=3):
-    """A value as a reader wants it: ``digits`` significant figures, no needless exponent, mean and spread as a ± b.
+    """A value as a reader wants it: ``digits`` significant figures, no needless exponent, a pair as a ± b.
 
     >>> [number(v) for v in (0.123456, 1234.56, 20000, 3.2e-7, (0.5, 0.0123), "GAN")]
     ['0.123', '1,235', '20,000', '3.2e-07', '0.500 ± 0.0123', 'GAN']
@@ -58,7 +58,8 @@ def table(rows, columns=None, *, caption=None, digits=3):
     """A table of results, numbers rounded for reading.
 
     Args:
-        rows: ``{name: values}`` (the name becomes the first column; values a list, a dict, or one value), or a list of rows.
+        rows: ``{name: values}``, the name becoming the first column and the values a list, a dict, or one
+            value; or a list of rows.
         columns: the headings, that of the first column included; with dicts as rows they may be left out.
         caption: a line that says what is in the table.
         digits: significant figures. A pair (mean, sd) is written mean ± sd.
@@ -81,7 +82,7 @@ def table(rows, columns=None, *, caption=None, digits=3):
     require(columns is not None and len(columns) > 0, "columns", columns, "the headings, one for each column")
     if isinstance(rows, dict):
         lines = [(name, [name, *(row if isinstance(row, list) else [row])]) for name, row in lines]
-    for name, row in lines:
+    for _, row in lines:
         fits = isinstance(row, (list, tuple)) and len(row) == len(columns)
-        require(fits, "rows", row, f"as long as columns, {len(columns)} cells ({', '.join(map(str, columns))})")
+        require(fits, "rows", row, f"{len(columns)} cells, one for each of {list(columns)}")
     return Table([[number(cell, digits) for cell in row] for _, row in lines], list(columns), caption)

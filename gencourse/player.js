@@ -1,24 +1,7 @@
-"""The look and the behaviour of the frame player: its inline style and its script, which fetch nothing."""
-
-CSS = """
-.gc-player{max-width:100%;margin:.4em 0;color:inherit;font-size:14px;line-height:1.5}
-.gc-player img{display:block;max-width:100%;height:auto;margin:0;border-radius:4px}
-.gc-player .gc-row{display:flex;flex-wrap:wrap;align-items:center;gap:.3em .8em;margin:.45em 0;max-width:100%}
-.gc-player label{display:contents}
-.gc-player .gc-name{min-width:4.5em;font-weight:600}
-.gc-player input{flex:1 1 9em;min-width:0;max-width:22em;margin:0;accent-color:#0072B2}
-.gc-player output{min-width:5em;font-variant-numeric:tabular-nums}
-.gc-player button,.gc-player select{font:inherit;color:inherit;background:transparent;border:1px solid currentColor;
- border-radius:4px;padding:.15em .7em;cursor:pointer}
-.gc-player button{min-width:6.2em}
-.gc-player option{color:#111;background:#fff}
-.gc-player :focus-visible{outline:2px solid #56B4E9;outline-offset:2px}
-"""
-
-# The controls are made here, not in the HTML: where no script runs there is nothing that does not work.
-SCRIPT = """
+// The frame player. Its controls are made here and not in the HTML: where no script runs, nothing is shown that
+// does not work. The two names in capitals are filled in by player.py.
 (() => {
-const spec = SPEC;
+const spec = __SPEC__;
 const make = (tag, props, ...kids) => {
   const node = Object.assign(document.createElement(tag), props);
   node.append(...kids);
@@ -54,7 +37,7 @@ const start = (root) => {
         timer = setInterval(step, 1000 / (calm ? Math.min(spec.fps, 2) : spec.fps));
         step();
       }});
-      refresh.push(() => { button.textContent = timer ? "\\u275A\\u275A Pause" : "\\u25B6\\uFE0E Play"; });
+      refresh.push(() => { button.textContent = timer ? "\u275A\u275A Pause" : "\u25B6\uFE0E Play"; });
       row.append(button);
     }
     const list = dim.kind === "select";
@@ -71,10 +54,9 @@ const start = (root) => {
     });
     row.append(make("label", {}, ...(spec.fps ? [] : [make("span", {className: "gc-name"}, dim.name)]), field));
     if (!list) row.append(value);
-    root.append(row);
+    if (spec.fps) root.append(row); else root.insertBefore(row, img);
   });
   show();
 };
-document.querySelectorAll('[id="ID"]:not([data-ready])').forEach(start);
+document.querySelectorAll('[id="__ID__"]:not([data-ready])').forEach(start);
 })();
-"""

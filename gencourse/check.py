@@ -20,13 +20,19 @@ class Result:
         return self.ok
 
     def __repr__(self):
-        return f"{'✓' if self.ok else '✗'} {self.message}" + (f"\n  Hint: {self.hint}" if self.hint and not self.ok else "")
+        return f"{'✓' if self.ok else '✗'} {self.message}" + (
+            f"\n  Hint: {self.hint}" if self.hint and not self.ok else ""
+        )
 
     def _repr_html_(self):
         colour = "#009e73" if self.ok else "#d55e00"
-        hint = f"<details><summary>Hint</summary>{html.escape(self.hint)}</details>" if self.hint and not self.ok else ""
-        return (f'<div role="status" style="border-left:4px solid {colour};padding:.4em .8em">'
-                f"<b>{'✓' if self.ok else '✗'}</b> {html.escape(self.message)}{hint}</div>")
+        hint = (
+            f"<details><summary>Hint</summary>{html.escape(self.hint)}</details>" if self.hint and not self.ok else ""
+        )
+        return (
+            f'<div role="status" style="border-left:4px solid {colour};padding:.4em .8em">'
+            f"<b>{'✓' if self.ok else '✗'}</b> {html.escape(self.message)}{hint}</div>"
+        )
 
 
 def _call(answer, arguments=()):
@@ -147,8 +153,12 @@ def function(answer, reference, cases, *, hint="", mistakes=None, atol=1e-6, rto
 
 
 def _brief(arguments):
-    shown = ", ".join(f"tensor{tuple(a.shape)}" if isinstance(a, torch.Tensor) and a.ndim else repr(getattr(a, "tolist", lambda a=a: a)())
-                      for a in arguments)
+    shown = ", ".join(
+        f"tensor{tuple(a.shape)}"
+        if isinstance(a, torch.Tensor) and a.ndim
+        else repr(getattr(a, "tolist", lambda a=a: a)())
+        for a in arguments
+    )
     return f"({shown},)" if len(arguments) == 1 else f"({shown})"
 
 

@@ -18,8 +18,21 @@ from torchvision.datasets.utils import check_integrity, download_url
 from .errors import DataError, require
 from .toys import TOY_SETS, grid_of_gaussians, mixture_1d, ring_of_gaussians, toy
 
-__all__ = ["TOY_SETS", "Images", "batches", "digits", "draws", "fashion_mnist", "found", "grid_of_gaussians",
-           "mixture_1d", "mnist", "ring_of_gaussians", "root", "toy"]
+__all__ = [
+    "TOY_SETS",
+    "Images",
+    "batches",
+    "digits",
+    "draws",
+    "fashion_mnist",
+    "found",
+    "grid_of_gaussians",
+    "mixture_1d",
+    "mnist",
+    "ring_of_gaussians",
+    "root",
+    "toy",
+]
 
 _SETS = {"MNIST": MNIST, "FashionMNIST": FashionMNIST}
 
@@ -43,7 +56,7 @@ def root() -> Path:
 def _archives(name, split):
     """(file name, md5) of the images and of the labels, from torchvision's own list."""
     start = 0 if split == "train" else 2
-    return [(url.rsplit("/", 1)[-1], md5) for url, md5 in _SETS[name].resources[start:start + 2]]
+    return [(url.rsplit("/", 1)[-1], md5) for url, md5 in _SETS[name].resources[start : start + 2]]
 
 
 def found(name: str) -> bool:
@@ -54,7 +67,9 @@ def found(name: str) -> bool:
     """
     require(name in _SETS, "name", name, f"one of {', '.join(_SETS)}")
     folder = root() / name / "raw"
-    return all(check_integrity(str(folder / file), md5) for split in ("train", "test") for file, md5 in _archives(name, split))
+    return all(
+        check_integrity(str(folder / file), md5) for split in ("train", "test") for file, md5 in _archives(name, split)
+    )
 
 
 def _fetch(name, file, md5):
@@ -68,24 +83,26 @@ def _fetch(name, file, md5):
         (folder / file).unlink(missing_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
-    except OSError:                                                      # a read-only cache: keep it for this process
+    except OSError:  # a read-only cache: keep it for this process
         folder = _session_folder()
         if check_integrity(str(folder / file), md5):
             return folder / file
     reasons, patience = [], socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)                                         # urllib would wait for ever on a dead network
+    socket.setdefaulttimeout(20)  # urllib would wait for ever on a dead network
     try:
         for mirror in mirrors:
             try:
                 download_url(mirror + file, str(folder), filename=file, md5=md5)
                 return folder / file
-            except (OSError, RuntimeError) as error:                     # RuntimeError: torchvision's "corrupted"
+            except (OSError, RuntimeError) as error:  # RuntimeError: torchvision's "corrupted"
                 (folder / file).unlink(missing_ok=True)
                 reasons.append(f"{mirror.split('/')[2]}: {error}")
     finally:
         socket.setdefaulttimeout(patience)
-    raise DataError(f"{file} of {name} is not in the data folder (or was damaged), and no download worked: "
-                    f"{'; '.join(reasons)}. Connect to a network, or put the file into {name}/raw under GENCOURSE_DATA.")
+    raise DataError(
+        f"{file} of {name} is not in the data folder (or was damaged), and no download worked: "
+        f"{'; '.join(reasons)}. Connect to a network, or put the file into {name}/raw under GENCOURSE_DATA."
+    )
 
 
 @lru_cache
@@ -107,7 +124,7 @@ def _load(name, split, device):
     except DataError as error:
         _banner(name, error)
         return digits(split, device)
-    x = x.unsqueeze(1).float().div_(127.5).sub_(1)                       # bytes 0..255 -> [-1, 1]
+    x = x.unsqueeze(1).float().div_(127.5).sub_(1)  # bytes 0..255 -> [-1, 1]
     return Images(x.to(device), y.long().to(device), name)
 
 
@@ -152,7 +169,7 @@ def digits(split="train", device=None) -> Images:
     require(split in ("train", "test"), "split", split, "'train' or 'test'")
     bundle = load_digits()
     part = slice(0, 1500) if split == "train" else slice(1500, None)
-    x = torch.from_numpy(bundle.images[part]).float().unsqueeze(1) / 8 - 1                # 0..16 -> [-1, 1]
+    x = torch.from_numpy(bundle.images[part]).float().unsqueeze(1) / 8 - 1  # 0..16 -> [-1, 1]
     x = torch.nn.functional.interpolate(x, size=(20, 20), mode="bilinear", align_corners=False)
     x = torch.nn.functional.pad(x, (4, 4, 4, 4), value=-1.0)
     return Images(x.to(device), torch.from_numpy(bundle.target[part]).long().to(device), "digits")
@@ -160,11 +177,14 @@ def digits(split="train", device=None) -> Images:
 
 def _banner(name, error):
     """Tell the reader, in a way that cannot be missed, that another data set stands in."""
-    text = (f"{name} could not be loaded, so the 1,797 small digits that ship with scikit-learn stand in. "
-            f"Everything runs, pictures are coarser, and numbers differ from the text. Why: {error}")
+    text = (
+        f"{name} could not be loaded, so the 1,797 small digits that ship with scikit-learn stand in. "
+        f"Everything runs, pictures are coarser, and numbers differ from the text. Why: {error}"
+    )
     try:
         from IPython import get_ipython
         from IPython.display import HTML, display
+
         notebook = get_ipython() is not None
     except ImportError:
         notebook = False
@@ -216,7 +236,7 @@ class batches:
     def __next__(self):
         if self.position + self.batch_size > len(self.order):
             self._new_epoch()
-        chosen = self.order[self.position:self.position + self.batch_size]
+        chosen = self.order[self.position : self.position + self.batch_size]
         self.position += self.batch_size
         picked = tuple(v[chosen] for v in self.parts)
         return picked[0] if self.single else picked
@@ -247,7 +267,12 @@ class draws:
     """
 
     def __init__(self, source, batch_size):
-        require(hasattr(source, "sample") or callable(source), "source", source, "a distribution, or a function of the batch size")
+        require(
+            hasattr(source, "sample") or callable(source),
+            "source",
+            source,
+            "a distribution, or a function of the batch size",
+        )
         require(isinstance(batch_size, int) and batch_size > 0, "batch_size", batch_size, "a positive integer")
         self.source, self.batch_size = source, batch_size
 

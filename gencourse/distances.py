@@ -5,8 +5,6 @@ On a grid, p and q are densities (..., N) at increasing points x (N,), integrate
 total variation is in [0, 1], Wasserstein-1 has the unit of x. Leading dimensions are batch dimensions.
 """
 
-from math import log
-
 import torch
 
 from .errors import require
@@ -31,8 +29,12 @@ def _checked(p, q, x):
         require(bool((v >= 0).all()), name, v.min().item(), "nonnegative everywhere (NaN is refused too)")
         mass = _integrate(v, x)
         ok = bool(((mass - 1).abs() < _MASS_TOLERANCE).all())
-        require(ok, f"mass of {name}", mass.flatten()[(mass - 1).abs().argmax()].item(),
-                "1 within 0.01: widen or refine the grid, or normalize")
+        require(
+            ok,
+            f"mass of {name}",
+            mass.flatten()[(mass - 1).abs().argmax()].item(),
+            "1 within 0.01: widen or refine the grid, or normalize",
+        )
     return p, q, x
 
 
@@ -131,7 +133,7 @@ def w1(p, q, x) -> torch.Tensor:
     """
     require(x is not None, "x", x, "the grid: Wasserstein distances need positions")
     p, q, x = _checked(p, q, x)
-    gap = torch.cumulative_trapezoid(p - q, x)                                          # (..., N-1), starts after x[0]
+    gap = torch.cumulative_trapezoid(p - q, x)  # (..., N-1), starts after x[0]
     gap = torch.cat([torch.zeros_like(gap[..., :1]), gap], -1)
     return torch.trapezoid(gap.abs(), x)
 

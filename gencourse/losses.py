@@ -12,8 +12,11 @@ from .errors import require
 
 def _logits(**named):
     for name, value in named.items():
-        ok = isinstance(value, torch.Tensor) and value.is_floating_point() and (
-            value.ndim == 1 or (value.ndim == 2 and value.shape[1] == 1))
+        ok = (
+            isinstance(value, torch.Tensor)
+            and value.is_floating_point()
+            and (value.ndim == 1 or (value.ndim == 2 and value.shape[1] == 1))
+        )
         shown = tuple(value.shape) if isinstance(value, torch.Tensor) else value
         require(ok, name, shown, "a tensor of floating-point logits of shape (B,) or (B, 1)")
         yield value.reshape(-1)
@@ -38,7 +41,9 @@ def value(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
     -1.3863
     """
     real, fake = _logits(real_logits=real_logits, fake_logits=fake_logits)
-    require(real.shape == fake.shape, "fake_logits", tuple(fake.shape), f"of the same length as real_logits, {len(real)}")
+    require(
+        real.shape == fake.shape, "fake_logits", tuple(fake.shape), f"of the same length as real_logits, {len(real)}"
+    )
     return -softplus(-real) - softplus(fake)
 
 

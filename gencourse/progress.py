@@ -6,6 +6,7 @@ import time
 def _in_kernel():
     try:
         from IPython import get_ipython
+
         return getattr(get_ipython(), "kernel", None) is not None
     except ImportError:
         return False
@@ -25,10 +26,12 @@ class Progress:
         if _in_kernel():
             from IPython.display import display
             from tqdm.notebook import tqdm
+
             self.bar = tqdm(**options, display=False)
             self.handle = display(self.bar.container, display_id=True)
         else:
             from tqdm import tqdm
+
             self.bar = tqdm(**options)
 
     def __enter__(self):

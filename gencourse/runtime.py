@@ -59,7 +59,9 @@ def profile() -> str:
     if not chosen:
         return "gpu" if torch.cuda.is_available() else "laptop"
     if chosen not in PROFILES:
-        raise ArgumentError(f"environment variable GENCOURSE_PROFILE={chosen!r}: must be one of {', '.join(PROFILES)}, or unset")
+        raise ArgumentError(
+            f"environment variable GENCOURSE_PROFILE={chosen!r}: must be one of {', '.join(PROFILES)}, or unset"
+        )
     return chosen
 
 
@@ -93,12 +95,14 @@ def environment() -> Environment:
 
     where = device()
     name = torch.cuda.get_device_name() if where.type == "cuda" else f"{torch.get_num_threads()} threads"
-    return Environment({
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),
-        "gencourse": version("gencourse"),
-        "device": f"{where.type} ({name})",
-        "profile": profile(),
-        "MNIST": "found, checksums right" if found("MNIST") else "not here yet: downloaded on first use",
-    })
+    return Environment(
+        {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": version("torchvision"),
+            "gencourse": version("gencourse"),
+            "device": f"{where.type} ({name})",
+            "profile": profile(),
+            "MNIST": "found, checksums right" if found("MNIST") else "not here yet: downloaded on first use",
+        }
+    )

@@ -33,7 +33,9 @@ def mixture_1d(means, stds, weights=None) -> MixtureSameFamily:
 
 def _gaussians_at(centres, std):
     require(std > 0, "std", std, "positive")
-    return MixtureSameFamily(Categorical(torch.ones(len(centres))), Independent(Normal(centres, torch.full_like(centres, std)), 1))
+    return MixtureSameFamily(
+        Categorical(torch.ones(len(centres))), Independent(Normal(centres, torch.full_like(centres, std)), 1)
+    )
 
 
 def ring_of_gaussians(modes=8, radius=2.0, std=0.05) -> MixtureSameFamily:
@@ -76,6 +78,7 @@ def toy(name, n, seed=0) -> torch.Tensor:
     require(isinstance(n, int) and n > 0, "n", n, "a positive integer")
     if name in ("moons", "swiss_roll"):
         from sklearn.datasets import make_moons, make_swiss_roll
+
         if name == "moons":
             points = make_moons(n, noise=0.08, random_state=seed)[0] * 1.4 - [0.7, 0.35]
         else:
@@ -83,7 +86,7 @@ def toy(name, n, seed=0) -> torch.Tensor:
         return torch.from_numpy(points).float()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name == "checkerboard":                                       # 4x4 squares of side 1, every second one
+        if name == "checkerboard":  # 4x4 squares of side 1, every second one
             row = torch.randint(0, 4, (n,))
             column = 2 * torch.randint(0, 2, (n,)) + row % 2
             return torch.stack([column, row], 1) - 2 + torch.rand(n, 2)

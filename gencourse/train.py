@@ -31,7 +31,12 @@ class _Recorder:
         self.history, self.names, self.pending = history, names, []
 
     def add(self, scalars, lazily):
-        require(isinstance(scalars, dict) and scalars, "step(x)", scalars, "a dictionary of named scalars, e.g. {'loss': loss}")
+        require(
+            isinstance(scalars, dict) and scalars,
+            "step(x)",
+            scalars,
+            "a dictionary of named scalars, e.g. {'loss': loss}",
+        )
         if self.names is None:
             self.names = list(scalars)
         require(list(scalars) == self.names, "step(x)", list(scalars), f"the same names at every step: {self.names}")
@@ -63,12 +68,16 @@ class _Recorder:
             f"{name} became {v} at step {step}: from here on every weight would be spoiled, so training stopped. Usual "
             "causes: a learning rate that is too high, a logarithm or a division at 0, data out of range. Lower the "
             "learning rate, or look at the inputs of that loss; the history so far is in the exception's .history.",
-            step=step, name=name, value=v, history=self.history)
+            step=step,
+            name=name,
+            value=v,
+            history=self.history,
+        )
 
 
 def _floats(column):
     if isinstance(column[0], torch.Tensor):
-        return torch.stack([v.reshape(()) for v in column]).tolist()                 # one transfer for all of them
+        return torch.stack([v.reshape(()) for v in column]).tolist()  # one transfer for all of them
     return [float(v) for v in column]
 
 
@@ -158,12 +167,16 @@ def _next(stream, done):
     try:
         return next(stream)
     except StopIteration:
-        raise GencourseError(f"batches ended after {done} steps. Give fit an endless iterator, e.g. gc.batches(x, 64), or ask for "
-                             f"at most {done} steps.") from None
+        raise GencourseError(
+            f"batches ended after {done} steps. Give fit an endless iterator, e.g. gc.batches(x, 64), or ask for "
+            f"at most {done} steps."
+        ) from None
 
 
 def _on_accelerator(scalars):
-    return isinstance(scalars, dict) and any(isinstance(v, torch.Tensor) and v.device.type != "cpu" for v in scalars.values())
+    return isinstance(scalars, dict) and any(
+        isinstance(v, torch.Tensor) and v.device.type != "cpu" for v in scalars.values()
+    )
 
 
 def _check_arguments(step, batches, steps, snapshot, snapshots, checkpoint, state):
@@ -175,7 +188,15 @@ def _check_arguments(step, batches, steps, snapshot, snapshots, checkpoint, stat
     require(checkpoint is None or isinstance(checkpoint, str | Path), "checkpoint", checkpoint, "a path, or None")
     if checkpoint is not None:
         ok = isinstance(state, dict) and state and all(checkpoints.can_keep(v) for v in state.values())
-        require(ok, "state", state, "a dictionary of all that training changes (models, optimizers, generators), "
-                "because checkpoint= is given")
-        require(hasattr(batches, "load_state_dict"), "batches", type(batches).__name__,
-                "gc.batches(...) or gc.draws(...), which can resume, because checkpoint= is given")
+        require(
+            ok,
+            "state",
+            state,
+            "a dictionary of all that training changes (models, optimizers, generators), because checkpoint= is given",
+        )
+        require(
+            hasattr(batches, "load_state_dict"),
+            "batches",
+            type(batches).__name__,
+            "gc.batches(...) or gc.draws(...), which can resume, because checkpoint= is given",
+        )

@@ -1,8 +1,8 @@
 """Fully connected networks: the simplest generator and discriminator."""
 
+from itertools import pairwise
 from math import prod
 
-import torch
 from torch import nn
 
 from ..errors import require
@@ -25,7 +25,7 @@ def mlp(sizes, activation=None) -> nn.Sequential:
     ok = len(sizes) >= 2 and all(isinstance(n, int) and n > 0 for n in sizes)
     require(ok, "sizes", sizes, "at least two positive integers, from input to output")
     layers = []
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         layers += ([activation or nn.LeakyReLU(0.2)] if i else []) + [nn.Linear(n_in, n_out)]
     return nn.Sequential(*layers)
 
@@ -33,23 +33,27 @@ def mlp(sizes, activation=None) -> nn.Sequential:
 class MLPGenerator(nn.Module):
     """z (B, latent_dim) -> image (B, *image_shape) in [-1, 1]: three hidden layers of growing width, then tanh.
 
-    After Goodfellow et al. (2014), https://arxiv.org/abs/1406.2661, whose MNIST networks were fully connected too.
+    After Goodfellow et al. (2014), https://arxiv.org/abs/1406.2661, whose MNIST networks were fully connected too;
+    batch normalization between the layers came later and lets it learn in minutes.
 
     >>> MLPGenerator(latent_dim=64)(torch.zeros(3, 64)).shape
     torch.Size([3, 1, 28, 28])
     """
 
-    def __init__(self, latent_dim=64, hidden=256, image_shape=(1, 28, 28)):
+    def __init__(self, latent_dim=64, hidden=128, image_shape=(1, 28, 28)):
         super().__init__()
         require(isinstance(latent_dim, int) and latent_dim > 0, "latent_dim", latent_dim, "a positive integer")
         require(isinstance(hidden, int) and hidden > 0, "hidden", hidden, "a positive integer")
         self.latent_dim, self.image_shape = latent_dim, tuple(image_shape)
-        self.net = mlp([latent_dim, hidden, 2 * hidden, 4 * hidden, prod(image_shape)])
+        layers, sizes = [], [latent_dim, hidden, 2 * hidden, 4 * hidden]
+        for n_in, n_out in pairwise(sizes):
+            layers += [nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.LeakyReLU(0.2)]
+        self.net = nn.Sequential(*layers, nn.Linear(sizes[-1], prod(image_shape)))
 
     def forward(self, z):
         ok = z.ndim == 2 and z.shape[1] == self.latent_dim
         require(ok, "z.shape", tuple(z.shape), f"(B, {self.latent_dim})")
-        return self.net(z).tanh().view(-1, *self.image_shape)                          # (B, C, H, W)
+        return self.net(z).tanh().view(-1, *self.image_shape)  # (B, C, H, W)
 
 
 class MLPDiscriminator(nn.Module):
@@ -61,18 +65,18 @@ class MLPDiscriminator(nn.Module):
     torch.Size([3])
     """
 
-    def __init__(self, hidden=256, image_shape=(1, 28, 28), dropout=0.3):
+    def __init__(self, hidden=128, image_shape=(1, 28, 28), dropout=0.3):
         super().__init__()
         require(isinstance(hidden, int) and hidden > 0, "hidden", hidden, "a positive integer")
         require(0 <= dropout < 1, "dropout", dropout, "in [0, 1)")
         self.image_shape = tuple(image_shape)
         sizes = [prod(image_shape), 4 * hidden, 2 * hidden, hidden]
         layers = [nn.Flatten()]
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for n_in, n_out in pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(0.2), nn.Dropout(dropout)]
         self.net = nn.Sequential(*layers, nn.Linear(hidden, 1))
 
     def forward(self, x):
         ok = tuple(x.shape[1:]) == self.image_shape
         require(ok, "x.shape", tuple(x.shape), f"(B, {', '.join(map(str, self.image_shape))})")
-        return self.net(x).squeeze(1)                                                  # (B,)
+        return self.net(x).squeeze(1)  # (B,)

@@ -113,7 +113,7 @@ def fit(step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, s
         snapshots: how many to take, evenly spaced, the first before training and the last after it.
         checkpoint: path of a file from which to resume, if it is there, and to which to save every 30 seconds, at the
             end and on interrupt. On the CPU the resumed run is equal to the last bit.
-        state: needed with ``checkpoint``: a dictionary of everything that training changes, e.g. ``{"G": G, "opt": opt}``.
+        state: needed with ``checkpoint``: a dictionary of everything that training changes, e.g. ``{"G": G}``.
         label: shown in front of the progress bar.
 
     Returns:

@@ -8,6 +8,7 @@ the same colour.
 import numpy as np
 
 from .errors import require
+from .flow import flow
 from .grids import image_grid, tile
 from .picture import (
     PALETTE,
@@ -29,7 +30,7 @@ from .table import Table, number, table
 
 __all__ = [
     "image_grid", "tile", "curves", "densities", "histograms", "scatter", "bars", "table",
-    "figure", "picture", "color", "PALETTE", "Picture", "Table", "animate", "explore",
+    "flow", "figure", "picture", "color", "PALETTE", "Picture", "Table", "animate", "explore",
 ]  # fmt: skip
 
 

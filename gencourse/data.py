@@ -1,21 +1,14 @@
 """Data: handwritten digits and clothes, and batches of anything. Toy sets stand in toys.py."""
 
-import gzip
 import html
-import os
-import socket
-import tempfile
 import warnings
-from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from torchvision.datasets import MNIST, FashionMNIST
-from torchvision.datasets.utils import check_integrity, download_url
 
-from .errors import DataError, require
+from .archives import archives, fetch, found, read_idx, root
+from .errors import DataError, is_whole, require, require_seed
+from .runtime import in_kernel
 from .toys import TOY_SETS, grid_of_gaussians, mixture_1d, ring_of_gaussians, toy
 
 __all__ = [
@@ -34,8 +27,6 @@ __all__ = [
     "toy",
 ]
 
-_SETS = {"MNIST": MNIST, "FashionMNIST": FashionMNIST}
-
 
 class Images(NamedTuple):
     """Images ``x`` (N, 1, 28, 28) float32 in [-1, 1], classes ``y`` (N,) int64, and the ``name`` of the set."""
@@ -45,82 +36,19 @@ class Images(NamedTuple):
     name: str
 
 
-def root() -> Path:
-    """Where data is looked for and kept: ``$GENCOURSE_DATA``, else the user's cache folder."""
-    chosen = os.environ.get("GENCOURSE_DATA")
-    if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gencourse"
-
-
-def _archives(name, split):
-    """(file name, md5) of the images and of the labels, from torchvision's own list."""
-    start = 0 if split == "train" else 2
-    return [(url.rsplit("/", 1)[-1], md5) for url, md5 in _SETS[name].resources[start : start + 2]]
-
-
-def found(name: str) -> bool:
-    """Whether all four archives of a set lie in :func:`root` with the right checksums.
-
-    >>> found("MNIST") in (True, False)
-    True
-    """
-    require(name in _SETS, "name", name, f"one of {', '.join(_SETS)}")
-    folder = root() / name / "raw"
-    return all(
-        check_integrity(str(folder / file), md5) for split in ("train", "test") for file, md5 in _archives(name, split)
-    )
-
-
-def _fetch(name, file, md5):
-    """The path of one intact archive: the kept copy, or a fresh download that replaces a damaged one."""
-    folder = root() / name / "raw"
-    if check_integrity(str(folder / file), md5):
-        return folder / file
-    mirrors = getattr(_SETS[name], "mirrors", None) or [_SETS[name].resources[0][0].rsplit("/", 1)[0] + "/"]
+def _check(split, device):
+    require(split in ("train", "test"), "split", split, "'train' or 'test'")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / file).unlink(missing_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
-    except OSError:  # a read-only cache: keep it for this process
-        folder = _session_folder()
-        if check_integrity(str(folder / file), md5):
-            return folder / file
-    reasons, patience = [], socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # urllib would wait for ever on a dead network
-    try:
-        for mirror in mirrors:
-            try:
-                download_url(mirror + file, str(folder), filename=file, md5=md5)
-                return folder / file
-            except (OSError, RuntimeError) as error:  # RuntimeError: torchvision's "corrupted"
-                (folder / file).unlink(missing_ok=True)
-                reasons.append(f"{mirror.split('/')[2]}: {error}")
-    finally:
-        socket.setdefaulttimeout(patience)
-    raise DataError(
-        f"{file} of {name} is not in the data folder (or was damaged), and no download worked: "
-        f"{'; '.join(reasons)}. Connect to a network, or put the file into {name}/raw under GENCOURSE_DATA."
-    )
-
-
-@lru_cache
-def _session_folder():
-    return Path(tempfile.mkdtemp(prefix="gencourse-"))
-
-
-def _read_idx(path):
-    """The array in a gzipped idx file: byte 3 holds the rank, then come big-endian sizes, then bytes."""
-    raw = gzip.decompress(path.read_bytes())
-    shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape).copy()
+        torch.empty(0, device=device)
+    except (TypeError, RuntimeError, AssertionError) as error:  # the last: a torch that was built without CUDA
+        reason = str(error).splitlines()[0]
+        require(False, "device", device, f"None or a device of this machine, e.g. gc.device() ({reason})")
 
 
 def _load(name, split, device):
-    require(split in ("train", "test"), "split", split, "'train' or 'test'")
+    _check(split, device)
     try:
-        x, y = (torch.from_numpy(_read_idx(_fetch(name, *archive))) for archive in _archives(name, split))
+        x, y = (torch.from_numpy(read_idx(fetch(name, *archive))) for archive in archives(name, split))
     except DataError as error:
         _banner(name, error)
         return digits(split, device)
@@ -141,7 +69,7 @@ def mnist(split="train", device=None) -> Images:
         x (N, 1, 28, 28) float32 in [-1, 1], y (N,) int64 in 0..9, and the name of the set that you really got.
 
     Raises:
-        ArgumentError: for another split.
+        ArgumentError: for another split, or a device that is not there.
 
     Source: LeCun et al. (1998), http://yann.lecun.com/exdb/mnist/.
     """
@@ -166,7 +94,7 @@ def digits(split="train", device=None) -> Images:
     """
     from sklearn.datasets import load_digits
 
-    require(split in ("train", "test"), "split", split, "'train' or 'test'")
+    _check(split, device)
     bundle = load_digits()
     part = slice(0, 1500) if split == "train" else slice(1500, None)
     x = torch.from_numpy(bundle.images[part]).float().unsqueeze(1) / 8 - 1  # 0..16 -> [-1, 1]
@@ -181,16 +109,11 @@ def _banner(name, error):
         f"{name} could not be loaded, so the 1,797 small digits that ship with scikit-learn stand in. "
         f"Everything runs, pictures are coarser, and numbers differ from the text. Why: {error}"
     )
-    try:
-        from IPython import get_ipython
-        from IPython.display import HTML, display
-
-        notebook = get_ipython() is not None
-    except ImportError:
-        notebook = False
-    if not notebook:
+    if not in_kernel():
         warnings.warn(text, stacklevel=4)
         return
+    from IPython.display import HTML, display
+
     style = "border:3px solid #d55e00;padding:.6em 1em;font-size:110%"
     display(HTML(f'<div role="alert" style="{style}"><b>Substitute data.</b> {html.escape(text)}</div>'))
 
@@ -206,7 +129,8 @@ class batches:
         seed: of the order; the global random state is left alone.
 
     Raises:
-        ArgumentError: if ``x`` is no tensor or tuple of equally long tensors, or ``batch_size`` is out of range.
+        ArgumentError: if ``x`` is no tensor or tuple of equally long tensors, or ``batch_size`` or
+            ``seed`` is out of range.
 
     >>> stream = batches(torch.arange(6), batch_size=3)
     >>> sorted(torch.cat([next(stream), next(stream)]).tolist())
@@ -219,10 +143,11 @@ class batches:
         require(ok, "x", type(x).__name__, "a tensor (N, ...) or a tuple of such tensors")
         sizes = [len(v) for v in parts]
         require(len(set(sizes)) == 1, "x", sizes, "tensors of one length N")
-        ok = isinstance(batch_size, int) and 0 < batch_size <= sizes[0]
+        ok = is_whole(batch_size) and 0 < batch_size <= sizes[0]
         require(ok, "batch_size", batch_size, f"an integer between 1 and the number of samples, {sizes[0]}")
+        require_seed(seed)
         self.parts, self.single, self.batch_size = parts, not isinstance(x, tuple), batch_size
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(int(seed))
         self._new_epoch()
 
     def _new_epoch(self):
@@ -243,10 +168,15 @@ class batches:
 
     def state_dict(self):
         """What a checkpoint needs to go on with the very next batch."""
-        return {"epoch_state": self.epoch_state, "position": self.position}
+        return {"epoch_state": self.epoch_state, "position": self.position, "n": len(self.order)}
 
     def load_state_dict(self, state):
-        """Go on where :meth:`state_dict` was taken."""
+        """Go on where :meth:`state_dict` was taken.
+
+        Raises:
+            ArgumentError: if that was over another number of samples: their order would mean nothing here.
+        """
+        require(state["n"] == len(self.order), "n", state["n"], f"the number of samples, {len(self.order)}")
         self.generator.set_state(state["epoch_state"])
         self._new_epoch()
         self.position = state["position"]
@@ -267,13 +197,9 @@ class draws:
     """
 
     def __init__(self, source, batch_size):
-        require(
-            hasattr(source, "sample") or callable(source),
-            "source",
-            source,
-            "a distribution, or a function of the batch size",
-        )
-        require(isinstance(batch_size, int) and batch_size > 0, "batch_size", batch_size, "a positive integer")
+        ok = hasattr(source, "sample") or callable(source)
+        require(ok, "source", source, "a distribution, or a function of the batch size")
+        require(is_whole(batch_size) and batch_size > 0, "batch_size", batch_size, "a positive integer")
         self.source, self.batch_size = source, batch_size
 
     def __iter__(self):

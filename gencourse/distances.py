@@ -18,9 +18,9 @@ def _integrate(values, x):
 
 def _checked(p, q, x):
     """p and q as float64 tensors, refused unless they are distributions on the same grid."""
-    p, q = (torch.as_tensor(v, dtype=torch.float64) for v in (p, q))
+    p, q = _numbers("p", p, torch.float64), _numbers("q", q, torch.float64)
     if x is not None:
-        x = torch.as_tensor(x, dtype=torch.float64)
+        x = _numbers("x", x, torch.float64)
         ok = x.ndim == 1 and len(x) > 1 and bool((x.diff() > 0).all())
         require(ok, "x", tuple(x.shape), "a vector of at least two increasing points")
     for name, v in (("p", p), ("q", q)):
@@ -35,12 +35,23 @@ def _checked(p, q, x):
             mass.flatten()[(mass - 1).abs().argmax()].item(),
             "1 within 0.01: widen or refine the grid, or normalize",
         )
+    ok = all(m == n or 1 in (m, n) for m, n in zip(reversed(p.shape), reversed(q.shape)))
+    require(ok, "q", tuple(q.shape), f"of a shape that broadcasts against that of p, {tuple(p.shape)}")
     return p, q, x
+
+
+def _numbers(argument, values, dtype=None):
+    try:
+        return torch.as_tensor(values, dtype=dtype)
+    except (TypeError, ValueError, RuntimeError):
+        require(False, argument, values, "a tensor, or numbers that make one")
 
 
 def _kl(p, q, x):
     """Where p = 0 the integrand is 0; where p > 0 = q it is infinite, and so is the divergence."""
-    return _integrate(torch.xlogy(p, p) - torch.where(p > 0, torch.xlogy(p, q), 0.0), x)
+    both = (p > 0) & (q > 0)
+    log_ratio = torch.where(both, p, 1.0).log() - torch.where(both, q, 1.0).log()  # no 0/0 reaches the gradients
+    return _integrate(torch.where(both, p * log_ratio, torch.where(p > 0, torch.inf, 0.0)), x)
 
 
 def kl(p, q, x=None) -> torch.Tensor:
@@ -85,12 +96,13 @@ def jsd(p, q, x=None) -> torch.Tensor:
 
     Source: Lin (1991), https://doi.org/10.1109/18.61115.
 
+    >>> from math import log
     >>> jsd([1.0, 0.0], [0.0, 1.0]).item() == log(2)
     True
     """
     p, q, x = _checked(p, q, x)
-    m = (p + q) / 2
-    return (_kl(p, m, x) + _kl(q, m, x)) / 2
+    total = torch.where(p + q > 0, p + q, 1.0)  # not (p + q) / 2: half of the smallest number is 0
+    return _integrate(torch.xlogy(p, 2 * p / total) + torch.xlogy(q, 2 * q / total), x) / 2
 
 
 def tv(p, q, x=None) -> torch.Tensor:
@@ -161,14 +173,16 @@ def w1_samples(a, b) -> torch.Tensor:
     """
     import ot  # slow to import, and needed here only
 
-    a, b = (torch.as_tensor(v) for v in (a, b))
+    a, b = _numbers("a", a), _numbers("b", b)
     a, b = (v if v.is_floating_point() else v.double() for v in (a, b))
     for name, v in (("a", a), ("b", b)):
         require(v.ndim in (1, 2) and len(v) > 0, name, tuple(v.shape), "samples of shape (n,) or (n, d), n > 0")
         require(bool(v.isfinite().all()), name, "NaN or infinity among the samples", "finite everywhere")
     require(a.shape[1:] == b.shape[1:], "b", tuple(b.shape), f"of the same dimension as a, {tuple(a.shape)}")
-    b = b.to(a)
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    a, b = a.to(dtype), b.to(a.device, dtype)
     if a.ndim == 1 or a.shape[1] == 1:
         return ot.wasserstein_1d(a.reshape(-1, 1), b.reshape(-1, 1), p=1).squeeze(0)
     uniform_a, uniform_b = (torch.full((len(v),), 1 / len(v)).to(a) for v in (a, b))
-    return ot.emd2(uniform_a, uniform_b, torch.cdist(a, b))
+    cost = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")  # mm would spoil small distances
+    return ot.emd2(uniform_a, uniform_b, cost, numItermax=10_000_000)

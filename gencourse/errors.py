@@ -1,5 +1,8 @@
 """The course's exceptions: every message says what happened, why, and what to do next."""
 
+import math
+from numbers import Integral, Real
+
 
 class GencourseError(Exception):
     """Base of everything that gencourse raises on purpose."""
@@ -46,3 +49,26 @@ def require(ok, argument, value, allowed):
     if not ok:
         shown = repr(value)
         raise ArgumentError(f"{argument}={shown if len(shown) <= 80 else shown[:77] + '...'}: must be {allowed}")
+
+
+def is_whole(value) -> bool:
+    """Whether this is an integer, Python's or NumPy's, and no truth value.
+
+    >>> is_whole(3), is_whole(3.0), is_whole(True)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_real(value) -> bool:
+    """Whether this is a finite real number, and no truth value.
+
+    >>> is_real(3), is_real(0.5), is_real(float("nan")), is_real("3")
+    (True, True, False, False)
+    """
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def require_seed(seed):
+    """Refuse anything but an integer in [0, 2**32), the range that NumPy and torch share."""
+    require(is_whole(seed) and 0 <= seed < 2**32, "seed", seed, "an integer in [0, 2**32)")

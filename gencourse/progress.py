@@ -2,14 +2,7 @@
 
 import time
 
-
-def _in_kernel():
-    try:
-        from IPython import get_ipython
-
-        return getattr(get_ipython(), "kernel", None) is not None
-    except ImportError:
-        return False
+from .runtime import in_kernel
 
 
 class Progress:
@@ -23,7 +16,7 @@ class Progress:
         self.steps, self.history, self.label = steps, history, label
         self.started, self.start_step, self.shown, self.handle = time.monotonic(), history.steps, 0.0, None
         options = {"total": steps, "initial": history.steps, "desc": label or None, "dynamic_ncols": True}
-        if _in_kernel():
+        if in_kernel():
             from IPython.display import display
             from tqdm.notebook import tqdm
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from .errors import ArgumentError, require
+from .errors import ArgumentError, require_seed
 
 PROFILES = ("smoke", "laptop", "gpu")
 
@@ -40,7 +40,8 @@ def seed_everything(seed: int = 0) -> torch.Generator:
     >>> rng = seed_everything(0); bool((a == torch.randn(3)).all())
     True
     """
-    require(isinstance(seed, int) and 0 <= seed < 2**32, "seed", seed, "an integer in [0, 2**32)")
+    require_seed(seed)
+    seed = int(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (scikit-learn and friends still read the global state)
     torch.manual_seed(seed)
@@ -72,6 +73,19 @@ def budget(*, smoke, laptop, gpu):
     True
     """
     return {"smoke": smoke, "laptop": laptop, "gpu": gpu}[profile()]
+
+
+def in_kernel() -> bool:
+    """Whether this runs in a Jupyter kernel, where pictures, widgets and HTML reach the reader.
+
+    >>> in_kernel() in (True, False)
+    True
+    """
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return getattr(get_ipython(), "kernel", None) is not None
 
 
 class Environment(dict):

@@ -3,7 +3,7 @@
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from .errors import require
+from .errors import is_real, is_whole, require, require_seed
 
 TOY_SETS = ("ring", "grid", "moons", "swiss_roll", "checkerboard")
 
@@ -22,17 +22,28 @@ def mixture_1d(means, stds, weights=None) -> MixtureSameFamily:
     >>> mixture_1d([-2, 2], [0.5, 0.5]).mean.item()
     0.0
     """
-    means = torch.as_tensor(means, dtype=torch.get_default_dtype())
-    stds = torch.as_tensor(stds, dtype=means.dtype)
-    weights = torch.ones_like(means) if weights is None else torch.as_tensor(weights, dtype=means.dtype)
-    require(means.ndim == 1 and len(means) > 0, "means", means.tolist(), "a list of at least one number")
-    for label, v in (("stds", stds), ("weights", weights)):
-        require(v.shape == means.shape and bool((v > 0).all()), label, v.tolist(), f"{len(means)} positive numbers")
+    means = _numbers("means", means, "a list of at least one number")
+    k = len(means)
+    stds = _numbers("stds", stds, f"{k} positive numbers", k)
+    weights = torch.ones(k) if weights is None else _numbers("weights", weights, f"{k} positive numbers", k)
     return MixtureSameFamily(Categorical(weights), Normal(means, stds))
 
 
+def _numbers(argument, values, allowed, positive=None):
+    """A vector of finite numbers; ``positive`` is how many there must be when they must be positive."""
+    try:
+        v = torch.as_tensor(values, dtype=torch.get_default_dtype())
+    except (TypeError, ValueError, RuntimeError):
+        v = torch.tensor(torch.nan)
+    ok = v.ndim == 1 and len(v) > 0 and bool(v.isfinite().all())
+    if positive is not None:
+        ok = ok and len(v) == positive and bool((v > 0).all())
+    require(ok, argument, values, allowed)
+    return v
+
+
 def _gaussians_at(centres, std):
-    require(std > 0, "std", std, "positive")
+    require(is_real(std) and std > 0, "std", std, "a positive number")
     return MixtureSameFamily(
         Categorical(torch.ones(len(centres))), Independent(Normal(centres, torch.full_like(centres, std)), 1)
     )
@@ -44,7 +55,8 @@ def ring_of_gaussians(modes=8, radius=2.0, std=0.05) -> MixtureSameFamily:
     >>> ring_of_gaussians().sample((5,)).shape
     torch.Size([5, 2])
     """
-    require(isinstance(modes, int) and modes > 0, "modes", modes, "a positive integer")
+    require(is_whole(modes) and modes > 0, "modes", modes, "a positive integer")
+    require(is_real(radius) and radius >= 0, "radius", radius, "a nonnegative number")
     angle = torch.arange(modes) * (2 * torch.pi / modes)
     return _gaussians_at(radius * torch.stack([angle.cos(), angle.sin()], 1), std)
 
@@ -55,7 +67,8 @@ def grid_of_gaussians(side=5, spacing=1.0, std=0.05) -> MixtureSameFamily:
     >>> grid_of_gaussians().component_distribution.mean.shape
     torch.Size([25, 2])
     """
-    require(isinstance(side, int) and side > 0, "side", side, "a positive integer")
+    require(is_whole(side) and side > 0, "side", side, "a positive integer")
+    require(is_real(spacing) and spacing >= 0, "spacing", spacing, "a nonnegative number")
     ticks = (torch.arange(side) - (side - 1) / 2) * spacing
     return _gaussians_at(torch.cartesian_prod(ticks, ticks), std)
 
@@ -75,7 +88,8 @@ def toy(name, n, seed=0) -> torch.Tensor:
     torch.Size([100, 2])
     """
     require(name in TOY_SETS, "name", name, f"one of {', '.join(TOY_SETS)}")
-    require(isinstance(n, int) and n > 0, "n", n, "a positive integer")
+    require(is_whole(n) and n > 0, "n", n, "a positive integer")
+    require_seed(seed)
     if name in ("moons", "swiss_roll"):
         from sklearn.datasets import make_moons, make_swiss_roll
 
@@ -85,7 +99,7 @@ def toy(name, n, seed=0) -> torch.Tensor:
             points = make_swiss_roll(n, noise=0.3, random_state=seed)[0][:, [0, 2]] / 6.5
         return torch.from_numpy(points).float()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(int(seed))  # torch.manual_seed would seed the GPUs too
         if name == "checkerboard":  # 4x4 squares of side 1, every second one
             row = torch.randint(0, 4, (n,))
             column = 2 * torch.randint(0, 2, (n,)) + row % 2

@@ -2,10 +2,11 @@
 
 import html
 import traceback
+from pathlib import Path
 
 import torch
 
-from .errors import require
+from .errors import is_real, require
 
 _UNANSWERED = "Not answered yet: replace the ... and run the cell again."
 
@@ -43,15 +44,23 @@ def _call(answer, arguments=()):
         try:
             value = answer(*arguments)
         except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            return None, f"Your code raised {type(error).__name__} in line {last.lineno} ({last.name}): {error}"
+            return None, f"Your code raised {type(error).__name__}{_where(error)}: {error}"
     return (None, _UNANSWERED) if value is None or value is ... else (value, None)
+
+
+def _where(error):
+    """The last line of the learner's own code on the way to the error, not one inside torch or this library."""
+    ours = str(Path(__file__).parent)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if "site-packages" not in frame.filename and not frame.filename.startswith(ours):
+            return f" in line {frame.lineno} ({frame.name})"
+    return ""  # the call itself did not fit
 
 
 def _tensor(value):
     try:
-        return torch.as_tensor(value, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):
+        return torch.as_tensor(value, dtype=torch.float64, device="cpu").detach()
+    except Exception:  # an answer may be anything, and anything may happen on the way to a tensor
         return None
 
 
@@ -73,7 +82,7 @@ def _difference(got, want, atol, rtol, mistakes):
     if same(value, want):
         return None
     for message, wrong in (mistakes or {}).items():
-        if same(value, torch.as_tensor(wrong, dtype=torch.float64)):
+        if same(value, _tensor(wrong)):
             return message
     if not value.isfinite().all() and want.isfinite().all():
         return "The result holds NaN or infinity: look for a logarithm or a division at 0."
@@ -103,7 +112,7 @@ def close(answer, expected, *, hint="", mistakes=None, atol=1e-6, rtol=1e-5) -> 
         A :class:`Result`; an exception in the answer becomes its message.
 
     Raises:
-        ArgumentError: if ``expected`` is not numeric or a tolerance is negative.
+        ArgumentError: if ``expected`` or a mistake is not numeric, or a tolerance is negative.
 
     >>> close(lambda: 0.25, 0.5)
     ✗ The result is half what it should be.
@@ -111,7 +120,9 @@ def close(answer, expected, *, hint="", mistakes=None, atol=1e-6, rtol=1e-5) -> 
     ✓ Right.
     """
     require(_tensor(expected) is not None, "expected", expected, "a number or a tensor")
-    require(atol >= 0 and rtol >= 0, "atol, rtol", (atol, rtol), "nonnegative")
+    _check_options(mistakes, atol, rtol)
+    for message, wrong in (mistakes or {}).items():
+        require(_tensor(wrong) is not None, f"mistakes[{message!r}]", wrong, "a number or a tensor")
     value, complaint = _call(answer)
     complaint = complaint or _difference(value, expected, atol, rtol, mistakes)
     return Result(complaint is None, complaint or "Right.", hint)
@@ -133,23 +144,35 @@ def function(answer, reference, cases, *, hint="", mistakes=None, atol=1e-6, rto
         A :class:`Result` that names the first case that differs.
 
     Raises:
-        ArgumentError: if ``reference`` is not callable or ``cases`` is empty.
+        ArgumentError: if ``reference`` or a mistake is not callable, ``cases`` is no list of tuples or empty, or a
+            tolerance is negative.
 
     >>> function(lambda x: -x, lambda x: x, cases=[(1.0,), (2.0,)])
     ✗ On input (1.0,): The size is right, the sign is wrong.
     """
     require(callable(reference), "reference", reference, "a function")
-    require(isinstance(cases, list) and len(cases) > 0, "cases", cases, "a list of at least one tuple of arguments")
+    ok = isinstance(cases, list) and len(cases) > 0 and all(isinstance(case, tuple) for case in cases)
+    require(ok, "cases", cases, "a list of at least one tuple of arguments")
+    _check_options(mistakes, atol, rtol)
+    for message, f in (mistakes or {}).items():
+        require(callable(f), f"mistakes[{message!r}]", f, "a function")
     if not callable(answer):
-        return Result(False, "Expected a function." if answer not in (None, ...) else _UNANSWERED, hint)
+        return Result(False, _UNANSWERED if answer is None or answer is ... else "Expected a function.", hint)
     for arguments in cases:
-        value, complaint = _call(answer, arguments)
+        right = reference(*arguments)  # first, because an answer may change its arguments in place
         wrong = {message: f(*arguments) for message, f in (mistakes or {}).items()}
-        complaint = complaint or _difference(value, reference(*arguments), atol, rtol, wrong)
+        value, complaint = _call(answer, arguments)
+        complaint = complaint or _difference(value, right, atol, rtol, wrong)
         if complaint:
             where = "" if complaint == _UNANSWERED else f"On input {_brief(arguments)}: "
             return Result(False, where + complaint, hint)
     return Result(True, "Right." if len(cases) == 1 else f"Right, on all {len(cases)} inputs.")
+
+
+def _check_options(mistakes, atol, rtol):
+    require(mistakes is None or isinstance(mistakes, dict), "mistakes", mistakes, "a dictionary, or None")
+    for name, value in (("atol", atol), ("rtol", rtol)):
+        require(is_real(value) and value >= 0, name, value, "a nonnegative number")
 
 
 def _brief(arguments):
@@ -177,12 +200,17 @@ def choice(answer, correct, why, *, hint="") -> Result:
     >>> choice("b", "a", {"a": "Yes: ...", "b": "No: that one grows."})
     ✗ No: that one grows.
     """
-    require(correct in why, "correct", correct, f"one of the options {list(why)}")
+    require(isinstance(why, dict) and len(why) > 0, "why", why, "a dictionary: option -> what to say to it")
+    require(correct in list(why), "correct", correct, f"one of the options {list(why)}")
     if answer is None or answer is ...:
         return Result(False, _UNANSWERED, hint)
-    if answer not in why:
+    try:
+        reason = why.get(answer)
+    except TypeError:  # a list, say: no option, since it cannot be a key
+        reason = None
+    if reason is None:
         return Result(False, f"{answer!r} is not an option: choose one of {', '.join(map(repr, why))}.", hint)
-    return Result(answer == correct, why[answer], hint)
+    return Result(bool(answer == correct), reason, hint)
 
 
 def that(answer, test, *, hint="") -> Result:
@@ -190,12 +218,12 @@ def that(answer, test, *, hint="") -> Result:
 
     Args:
         answer: the learner's value or function.
-        test: function of the answer; returns nothing if all is well, or a sentence that says what is wrong. What the
+        test: function of the answer; returns None if all is well, or a sentence that says what is wrong. What the
             learner's code raises inside becomes the complaint.
         hint: shown, folded, with a wrong answer.
 
     Raises:
-        ArgumentError: if ``test`` is not callable.
+        ArgumentError: if ``test`` is not callable, or returns something else.
 
     >>> that(3, lambda n: None if n % 2 == 0 else "The number must be even.")
     ✗ The number must be even.
@@ -203,6 +231,8 @@ def that(answer, test, *, hint="") -> Result:
     require(callable(test), "test", test, "a function of the answer")
     if answer is None or answer is ...:
         return Result(False, _UNANSWERED, hint)
-    value, complaint = _call(lambda: test(answer) or "")
-    complaint = complaint or value
+    said, complaint = _call(lambda: (test(answer),))
+    if complaint is None:
+        (complaint,) = said
+        require(complaint is None or isinstance(complaint, str), "test(answer)", complaint, "None or a sentence")
     return Result(not complaint, complaint or "Right.", hint)

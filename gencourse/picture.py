@@ -203,10 +203,10 @@ def finish(fig, ax, alt, title=None, **names):
     return picture(fig, alt)
 
 
-def legend(ax, **options):
-    """A legend in the course's style."""
+def legend(ax, still=False):
+    """A legend in the course's style; ``still`` keeps it in one corner, so that it does not jump in a film."""
     with matplotlib.rc_context(STYLE):
-        return ax.legend(**options)
+        ax.legend(loc="upper right" if still else "best")
 
 
 def need_series(argument, series):

@@ -47,8 +47,8 @@ def scatter(
     require(is_color_like(field_color), "field_color", field_color, "a colour, such as color('model')")
     width = width or (5.0 if len(panels) == 1 else min(3.6 * len(panels), 11))
     shades = colors_for(dict.fromkeys(name for panel in panels.values() for name in panel), colors)
-    height = (width - (0 if field is None else 0.9)) / len(panels) + 0.3
-    fig, axes = figure(width, height, cols=len(panels), squeeze=False)
+    height = (width - (0 if field is None else 0.9)) / len(panels) + 0.4 + 0.35 * (None not in panels)
+    fig, axes = figure(width, height + 0.35 * bool(title), cols=len(panels), squeeze=False)
     for ax, (heading, panel) in zip(axes[0], panels.items(), strict=True):
         for name, points in panel.items():
             area = size or min(30, max(2, 6000 / len(points)))

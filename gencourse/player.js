@@ -37,6 +37,7 @@ const start = (root) => {
         timer = setInterval(step, 1000 / (calm ? Math.min(spec.fps, 2) : spec.fps));
         step();
       }});
+      button.dataset.lmSuppressShortcuts = "yes";
       refresh.push(() => { button.textContent = timer ? "\u275A\u275A Pause" : "\u25B6\uFE0E Play"; });
       row.append(button);
     }
@@ -44,8 +45,9 @@ const start = (root) => {
     const field = list ? make("select", {}, ...dim.labels.map((text, i) => make("option", {value: i}, text)))
                        : make("input", {type: "range", min: 0, max: last, step: 1});
     field.setAttribute("aria-label", dim.name);
+    field.dataset.lmSuppressShortcuts = "yes";  // in JupyterLab the arrow keys move the slider, not the cell
     field.oninput = () => { if (timer) stop(); at[k] = Number(field.value); show(); };
-    const value = make("output", {});
+    const value = make("output", {ariaLive: "off"});  // the slider itself tells it
     refresh.push(() => {
       field.value = at[k];
       if (list) return;

@@ -61,7 +61,7 @@ class Player:
         script = script.replace("__ID__", name).replace("__SPEC__", text)
         todo = "play the animation" if self.fps else "move the sliders"
         return (
-            f'<div class="gc-player" id="{name}" data-lm-suppress-shortcuts="true">\n'
+            f'<div class="gc-player" id="{name}">\n'
             f"<style>\n{style}</style>\n"
             f'<img src="data:image/webp;base64,{still}" alt="{html.escape(self.alt)}" width="{self.size[0]}" '
             f'style="max-width:100%;height:auto">\n'

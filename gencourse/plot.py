@@ -127,7 +127,7 @@ def densities(x, series, *, alt, title=None, fill=True, ylim=None, xlabel="x", y
         if name in filled:
             ax.fill_between(at, p, color=shade, alpha=0.15, linewidth=0)
     ax.set_xlim(at.min(), at.max())
-    legend(ax)
+    legend(ax, still=ylim is not None)
     return finish(fig, ax, alt, title, xlabel=xlabel, ylabel=ylabel, ylim=ylim)
 
 
@@ -174,7 +174,7 @@ def histograms(
     for name, curve in (curves or {}).items():
         at, p = (x, on_points(name, curve, x)) if callable(curve) else (array(name, v) for v in curve)
         ax.plot(at, p, color=shades[name], label=name)
-    legend(ax)
+    legend(ax, still=ylim is not None)
     return finish(fig, ax, alt, title, xlabel=xlabel, ylabel=ylabel, ylim=ylim, xlim=(low, high))
 
 

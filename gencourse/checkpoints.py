@@ -1,10 +1,10 @@
 """Checkpoints that resume bit-exactly and are never read when torn. Used by ``fit(checkpoint=...)``."""
 
 import contextlib
+import copy
 import hashlib
 import io
 import os
-import pickle
 import random
 
 import numpy as np
@@ -18,7 +18,15 @@ _MAGIC = b"gencourse checkpoint 1\n"
 
 def can_keep(part) -> bool:
     """Whether a checkpoint can hold this object: it has ``state_dict``, or is a torch.Generator."""
-    return isinstance(part, torch.Generator) or hasattr(part, "load_state_dict")
+    return isinstance(part, torch.Generator) or (hasattr(part, "state_dict") and hasattr(part, "load_state_dict"))
+
+
+def _get(part):
+    return part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
+
+
+def _put(part, state):
+    part.set_state(state) if isinstance(part, torch.Generator) else part.load_state_dict(state)
 
 
 def _random_state():
@@ -51,18 +59,14 @@ def save(path, parts, history):
 
     The bytes go to a file beside ``path``, are forced to the disk, and only then take its name: a process killed at
     any moment leaves the old file or the new one. A digest in front tells a torn file from a whole one.
+
+    Raises:
+        CheckpointError: if the disk refuses, or the content could not be loaded again.
     """
-    kept = {
-        name: part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
-        for name, part in parts.items()
-    }
-    progress = {"columns": dict(history), **vars(history)}
-    buffer = io.BytesIO()
-    torch.save({"parts": kept, "random": _random_state(), "history": progress}, buffer)
-    body = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    body = _body(path, parts, history)
+    fresh = path.with_name(f"{path.name}.new")  # always this name: what a killed process leaves is overwritten
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(fresh, "wb") as file:
             file.write(_MAGIC + hashlib.sha256(body).digest() + body)
             file.flush()
@@ -70,36 +74,61 @@ def save(path, parts, history):
         os.replace(fresh, path)
     except OSError as error:
         raise CheckpointError(
-            f"The checkpoint {path.name} could not be written ({error.strerror}). The one saved before, if any, "
-            "is intact. Free some space, or give checkpoint= a folder that you may write to."
+            f"The checkpoint {path.name} could not be written ({error.strerror or error}). The one saved before, if "
+            "any, is intact. Free some space, or give checkpoint= a folder that you may write to. The history so far "
+            "is in the exception's .history.",
+            history=history,
         ) from error
     finally:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
 
 
+def _body(path, parts, history):
+    kept = {name: _get(part) for name, part in parts.items()}
+    buffer = io.BytesIO()
+    try:
+        torch.save(
+            {
+                "parts": kept,
+                "random": _random_state(),
+                "history": {"columns": dict(history), **vars(history)},
+            },
+            buffer,
+        )
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True, map_location="cpu")  # else the surprise would come when it is needed
+    except Exception as error:  # whatever pickle and the objects themselves raise
+        raise CheckpointError(
+            f"The checkpoint {path.name} was not written, because it could not be loaded again: with checkpoint=, "
+            "snapshots and state may hold only tensors, numbers, text, and lists and dictionaries of them "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__})."
+        ) from error
+    return buffer.getvalue()
+
+
 def _read(path):
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"The checkpoint {path.name} cannot be read ({error.strerror or error}). Give checkpoint= a file that you "
+            "may read and write."
+        ) from error
     digest, body = content[len(_MAGIC) : len(_MAGIC) + 32], content[len(_MAGIC) + 32 :]
     if not content.startswith(_MAGIC) or hashlib.sha256(body).digest() != digest:
         raise CheckpointError(
             f"The checkpoint {path.name} is damaged or is no checkpoint of this course, so nothing was read from "
             "it. Delete it to start afresh, or name another file."
         )
-    try:
-        return torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"The checkpoint {path.name} holds objects that are not safe to load: with checkpoint=, snapshots and "
-            f"state must be tensors, numbers, text, or lists and dictionaries of them ({error})."
-        ) from error
+    return torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
 
 
 def resume(path, parts, history):
     """Put everything back as :func:`save` found it; do nothing if there is no file yet.
 
     Raises:
-        CheckpointError: if the file is damaged, or was made for other parts or shapes.
+        CheckpointError: if the file is damaged, or was made for other parts or shapes; ``parts`` are then as before.
     """
     if not path.exists():
         return
@@ -110,10 +139,13 @@ def resume(path, parts, history):
             f"The checkpoint {path.name} holds {sorted(kept)}, but state= and batches give {sorted(parts)}. "
             "Name another file, or pass the same state as when it was saved."
         )
+    before = {name: copy.deepcopy(_get(part)) for name, part in parts.items()}
     for name, part in parts.items():
         try:
-            part.set_state(kept[name]) if isinstance(part, torch.Generator) else part.load_state_dict(kept[name])
-        except (RuntimeError, ValueError, KeyError) as error:
+            _put(part, kept[name])
+        except Exception as error:  # each kind of part complains in its own way
+            for changed, state in before.items():
+                _put(parts[changed], state)
             raise CheckpointError(
                 f"The checkpoint {path.name} does not fit {name!r}: {error}. It was made for another "
                 "network or optimizer; name another file or delete it."

@@ -25,7 +25,11 @@ class TrainingDiverged(GencourseError):
 
 
 class CheckpointError(GencourseError):
-    """A checkpoint file is damaged, or does not belong to what is being trained."""
+    """A checkpoint cannot be written or read, or belongs to something else; a failed write carries the ``history``."""
+
+    def __init__(self, message, *, history=None):
+        super().__init__(message)
+        self.history = history
 
 
 def require(ok, argument, value, allowed):

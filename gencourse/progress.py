@@ -38,10 +38,13 @@ class Progress:
         """Show ``done`` steps and the last recorded values."""
         if self.due() and self.history:
             self.shown = time.monotonic()
-            values = {name: f"{values[-1]:.3g}" for name, values in self.history.items()}
-            self.bar.set_postfix(values, refresh=False)
+            self._values()
             self.bar.update(done - self.bar.n)
             self.bar.refresh()
+
+    def _values(self):
+        values = {name: f"{values[-1]:.3g}" for name, values in self.history.items()}
+        self.bar.set_postfix(values, refresh=False)
 
     def __exit__(self, *error):
         """Leave the bar as it ended, or in a kernel replace it by :meth:`summary`."""
@@ -50,6 +53,7 @@ class Progress:
             self.handle.update({"text/plain": self.summary()}, raw=True)
             self.bar.container.close()
         else:
+            self._values()
             self.bar.refresh()
         self.bar.close()
 

@@ -5,12 +5,14 @@ import math
 import signal
 import threading
 import time
+from numbers import Real
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from . import checkpoints
-from .errors import GencourseError, TrainingDiverged, require
+from .errors import GencourseError, TrainingDiverged, is_whole, require
 from .progress import Progress
 
 
@@ -31,20 +33,18 @@ class _Recorder:
         self.history, self.names, self.pending = history, names, []
 
     def add(self, scalars, lazily):
-        require(
-            isinstance(scalars, dict) and scalars,
-            "step(x)",
-            scalars,
-            "a dictionary of named scalars, e.g. {'loss': loss}",
-        )
+        ok = isinstance(scalars, dict) and len(scalars) > 0
+        require(ok, "step(x)", scalars, "a dictionary of named scalars, e.g. {'loss': loss}")
         if self.names is None:
             self.names = list(scalars)
         require(list(scalars) == self.names, "step(x)", list(scalars), f"the same names at every step: {self.names}")
-        values = [v.detach() if isinstance(v, torch.Tensor) else v for v in scalars.values()]
-        for name, v in zip(self.names, values, strict=True):
+        for name, v in scalars.items():
+            ok = isinstance(v, torch.Tensor | np.ndarray | Real)
+            require(ok, f"step(x)[{name!r}]", v, "a scalar: a number, or a tensor with one element")
             shape = tuple(getattr(v, "shape", ()))
             require(math.prod(shape) == 1, f"step(x)[{name!r}]", f"shape {shape}", "a scalar: average over the batch")
-        self.pending.append(values)
+        # clone: a later step may change the tensor in place before it is fetched
+        self.pending.append([v.detach().clone() if isinstance(v, torch.Tensor) else v for v in scalars.values()])
         if not lazily or len(self.pending) >= 100:
             self.flush()
 
@@ -76,9 +76,10 @@ class _Recorder:
 
 
 def _floats(column):
-    if isinstance(column[0], torch.Tensor):
-        return torch.stack([v.reshape(()) for v in column]).tolist()  # one transfer for all of them
-    return [float(v) for v in column]
+    """The numbers of a column; its tensors, which plain numbers may interrupt, come in one transfer."""
+    tensors = [v.reshape(()) for v in column if isinstance(v, torch.Tensor)]
+    fetched = iter(torch.stack(tensors).tolist() if len({v.device for v in tensors}) == 1 else map(float, tensors))
+    return [float(next(fetched) if isinstance(v, torch.Tensor) else v) for v in column]
 
 
 @contextlib.contextmanager
@@ -98,7 +99,7 @@ def _deferred_interrupt():
     try:
         yield flag
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: a handler that Python did not set
 
 
 def fit(step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, state=None, label="") -> History:
@@ -122,7 +123,7 @@ def fit(step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, s
 
     Raises:
         TrainingDiverged: if a scalar is NaN or infinite; names the step and the value.
-        CheckpointError: if the checkpoint is damaged or belongs to something else.
+        CheckpointError: if the checkpoint is damaged, belongs to something else, or cannot be written.
         ArgumentError: for bad arguments.
 
     >>> w = torch.zeros((), requires_grad=True); opt = torch.optim.SGD([w], lr=0.1)
@@ -149,15 +150,15 @@ def fit(step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, s
             if done == steps or interrupted.is_set():
                 break
             scalars = step(_next(stream, done))
+            history.seconds = time.monotonic() - began
             recorder.add(scalars, lazily=_on_accelerator(scalars) and not progress.due())
             progress.update(done + 1)
             if checkpoint is not None and time.monotonic() - saved > checkpoints.SECONDS_BETWEEN:
                 recorder.flush()
-                history.seconds = time.monotonic() - began
                 checkpoints.save(Path(checkpoint), parts, history)
                 saved = time.monotonic()
         recorder.flush()
-        history.seconds, history.interrupted = time.monotonic() - began, history.steps < steps
+        history.interrupted = history.steps < steps
         if checkpoint is not None:
             checkpoints.save(Path(checkpoint), parts, history)
     return history
@@ -181,22 +182,15 @@ def _on_accelerator(scalars):
 
 def _check_arguments(step, batches, steps, snapshot, snapshots, checkpoint, state):
     require(callable(step), "step", step, "a function of a batch that returns named scalars")
-    require(hasattr(batches, "__iter__"), "batches", batches, "an iterator of batches, e.g. gc.batches(x, 64)")
-    require(isinstance(steps, int) and steps > 0, "steps", steps, "a positive integer")
+    ok = hasattr(batches, "__iter__") and not isinstance(batches, torch.Tensor | str)
+    require(ok, "batches", batches, "an iterator of batches, e.g. gc.batches(x, 64)")
+    require(is_whole(steps) and steps > 0, "steps", steps, "a positive integer")
     require(snapshot is None or callable(snapshot), "snapshot", snapshot, "a function without arguments, or None")
-    require(isinstance(snapshots, int) and snapshots > 0, "snapshots", snapshots, "a positive integer")
+    require(is_whole(snapshots) and snapshots > 0, "snapshots", snapshots, "a positive integer")
     require(checkpoint is None or isinstance(checkpoint, str | Path), "checkpoint", checkpoint, "a path, or None")
     if checkpoint is not None:
         ok = isinstance(state, dict) and state and all(checkpoints.can_keep(v) for v in state.values())
-        require(
-            ok,
-            "state",
-            state,
-            "a dictionary of all that training changes (models, optimizers, generators), because checkpoint= is given",
-        )
-        require(
-            hasattr(batches, "load_state_dict"),
-            "batches",
-            type(batches).__name__,
-            "gc.batches(...) or gc.draws(...), which can resume, because checkpoint= is given",
-        )
+        allowed = "a dictionary of all that training changes (models, optimizers, generators)"
+        require(ok and "batches" not in state, "state", state, f"{allowed}, none of them named 'batches'")
+        allowed = "gc.batches(...) or gc.draws(...), which can resume, because checkpoint= is given"
+        require(checkpoints.can_keep(iter(batches)), "batches", type(batches).__name__, allowed)

@@ -107,11 +107,11 @@ def write_map():
     readme.write_text(text, encoding="utf-8")
 
 
-def build(out=ROOT / "book"):
-    """Build the book; returns the exit code, not 0 when any page has a warning."""
+def build(root=ROOT, out=None):
+    """Build the book into out/_build/html; returns the exit code, not 0 when any page has a warning."""
     return subprocess.call(
         [sys.executable, "-m", "jupyter_book", "build", ".", "--config", "book/_config.yml",
-         "--toc", "book/_toc.yml", "--path-output", str(out), "-W", "--keep-going"], cwd=ROOT,
+         "--toc", "book/_toc.yml", "--path-output", str(out or root / "book"), "-W", "--keep-going"], cwd=root,
     )  # fmt: skip
 
 

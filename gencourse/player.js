@@ -46,7 +46,7 @@ const start = (root) => {
                        : make("input", {type: "range", min: 0, max: last, step: 1});
     field.setAttribute("aria-label", dim.name);
     field.dataset.lmSuppressShortcuts = "yes";  // in JupyterLab the arrow keys move the slider, not the cell
-    field.oninput = () => { if (timer) stop(); at[k] = Number(field.value); show(); };
+    field.oninput = () => { at[k] = Number(field.value); stop(); show(); };
     const value = make("output", {ariaLive: "off"});  // the slider itself tells it
     refresh.push(() => {
       field.value = at[k];

@@ -50,7 +50,7 @@ def number(value, digits=3):
     if not math.isfinite(value):
         return "∞" if value == math.inf else "-∞" if value == -math.inf else "not a number"
     if value == 0 or 1e-3 <= abs(value) < 10**digits:
-        return f"{value:#.{digits}g}".rstrip(".")
+        return f"{value or 0.0:#.{digits}g}".rstrip(".")  # no minus before zero
     return f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 

@@ -101,8 +101,8 @@ def jsd(p, q, x=None) -> torch.Tensor:
     True
     """
     p, q, x = _checked(p, q, x)
-    total = torch.where(p + q > 0, p + q, 1.0)  # not (p + q) / 2: half of the smallest number is 0
-    return _integrate(torch.xlogy(p, 2 * p / total) + torch.xlogy(q, 2 * q / total), x) / 2
+    total = p + q  # 2m, with 2p and 2q against it: half of the smallest number would be 0
+    return (_kl(2 * p, total, x) + _kl(2 * q, total, x)) / 4
 
 
 def tv(p, q, x=None) -> torch.Tensor:
@@ -183,6 +183,6 @@ def w1_samples(a, b) -> torch.Tensor:
     a, b = a.to(dtype), b.to(a.device, dtype)
     if a.ndim == 1 or a.shape[1] == 1:
         return ot.wasserstein_1d(a.reshape(-1, 1), b.reshape(-1, 1), p=1).squeeze(0)
-    uniform_a, uniform_b = (torch.full((len(v),), 1 / len(v)).to(a) for v in (a, b))
+    uniform_a, uniform_b = (v.new_full((len(v),), 1 / len(v)) for v in (a, b))
     cost = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")  # mm would spoil small distances
     return ot.emd2(uniform_a, uniform_b, cost, numItermax=10_000_000)

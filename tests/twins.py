@@ -1,0 +1,9 @@
+"""Broken twins: deliberately wrong implementations, which the very check that the right one passes must catch."""
+
+import pytest
+
+
+def must_fail(check, twin):
+    """Run ``check(twin)`` and fail unless its assertion does: a check that cannot fail is a defect."""
+    with pytest.raises(AssertionError):
+        check(twin)

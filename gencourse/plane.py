@@ -8,18 +8,8 @@ from .picture import array, color, colors_for, figure, finish, limits, need_seri
 
 
 def scatter(
-    series,
-    lim=None,
-    *,
-    alt,
-    title=None,
-    field=None,
-    field_name=None,
-    field_color=None,
-    levels=12,
-    size=None,
-    width=None,
-    colors=None,
+    series, lim=None, *, alt, title=None, field=None, field_name=None, field_color=None,
+    levels=12, size=None, width=None, colors=None
 ):
     """Points in the plane, over a field if wanted; one panel, or several side by side.
 

@@ -132,17 +132,7 @@ def densities(x, series, *, alt, title=None, fill=True, ylim=None, xlabel="x", y
 
 
 def histograms(
-    series,
-    lim=None,
-    *,
-    alt,
-    title=None,
-    bins=80,
-    curves=None,
-    ylim=None,
-    xlabel="x",
-    ylabel="density",
-    colors=None,
+    series, lim=None, *, alt, title=None, bins=80, curves=None, ylim=None, xlabel="x", ylabel="density", colors=None
 ):
     """Histograms as densities: the share of *all* samples (also beyond ``lim``) in a bar, over its width.
 

@@ -13,14 +13,18 @@ class Table:
         self.rows, self.columns, self.caption = rows, columns, caption
 
     def html(self):
-        """The table as HTML that every theme can style."""
-        cells = [[html.escape(str(cell)) for cell in row] for row in self.rows]
-        head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in self.columns)
-        body = "".join(
-            f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>"
-            for row in cells
-        )
-        caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
+        """The table as HTML that reads well in every theme."""
+        lines = [self.columns, *self.rows]
+        cells = [[html.escape(str(cell)) for cell in line] for line in lines]
+        first, other = (f'style="padding:.25em .9em;text-align:{side}"' for side in ("left", "right"))
+        names = [f'<th scope="col" {other if k else first}>{cell}</th>' for k, cell in enumerate(cells[0])]
+        body = [
+            [f'<th scope="row" {first}>{row[0]}</th>', *(f"<td {other}>{cell}</td>" for cell in row[1:])]
+            for row in cells[1:]
+        ]
+        head, body = "".join(names), "".join(f"<tr>{''.join(row)}</tr>" for row in body)
+        told = f'<caption style="caption-side:top;color:inherit">{html.escape(self.caption or "")}</caption>'
+        caption = told if self.caption else ""
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def __repr__(self):

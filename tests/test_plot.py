@@ -298,7 +298,7 @@ def test_table_rounds_escapes_and_reads_as_text():
         "VAE  0.500 ± 0.0123",
     ]
     html = table._repr_mimebundle_()["text/html"]
-    assert "&lt;n&gt;" in html and "<n>" not in html and "<caption>a &amp; b</caption>" in html
+    assert "&lt;n&gt;" in html and "<n>" not in html and ">a &amp; b</caption>" in html
     assert html.count("<tr>") == 3 and html.count('scope="row"') == 2
     values = plot.table([[torch.tensor(0.25), np.float64(1e-7), np.int64(3), float("nan"), -0.0]], list("abcde"))
     assert values.rows == [["0.250", "1e-07", "3", "not a number", "0.00"]]

@@ -109,10 +109,9 @@ def write_map():
 
 def build(root=ROOT, out=None):
     """Build the book into out/_build/html; returns the exit code, not 0 when any page has a warning."""
-    return subprocess.call(
-        [sys.executable, "-m", "jupyter_book", "build", ".", "--config", "book/_config.yml",
-         "--toc", "book/_toc.yml", "--path-output", str(out or root / "book"), "-W", "--keep-going"], cwd=root,
-    )  # fmt: skip
+    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    where = ["--config", "book/_config.yml", "--toc", "book/_toc.yml", "--path-output", str(out or root / "book")]
+    return subprocess.call([*jupyter_book, "build", ".", *where, "-W", "--keep-going"], cwd=root)
 
 
 def main():

@@ -136,7 +136,7 @@ def test_bad_arguments_are_named_with_their_value_and_what_is_allowed(name, chan
     assert ": must be " in str(caught.value) and allowed in str(caught.value)
 
 
-def test_figure_picture_color_tile_and_table_refuse_bad_arguments():
+def test_figure_picture_color_and_tile_refuse_bad_arguments():
     for refused, named in [
         (lambda: plot.figure(0, 3), "width=0"),
         (lambda: plot.figure(3, 300), "height=300"),
@@ -145,9 +145,6 @@ def test_figure_picture_color_tile_and_table_refuse_bad_arguments():
         (lambda: plot.picture(plot.figure(1, 1)[0], ""), "alt=''"),
         (lambda: plot.color("colourless"), "name='colourless'"),
         (lambda: tile(IMAGES, gap=-1), "gap=-1"),
-        (lambda: plot.table([]), "rows=[]"),
-        (lambda: plot.table({"GAN": [1, 2]}), "columns=None"),
-        (lambda: plot.table({"GAN": [1, 2]}, ["model", "KL"]), "rows=['GAN', 1, 2]"),
     ]:
         with pytest.raises(ArgumentError, match=re.escape(named)):
             refused()
@@ -287,18 +284,3 @@ def test_figures_do_not_depend_on_nor_change_the_readers_settings():
     assert dict(plt.rcParams) == before
     with plt.rc_context({"font.size": 30, "axes.grid": False, "savefig.bbox": "tight", "axes.facecolor": "red"}):
         assert call("densities").html() == first
-
-
-def test_table_rounds_escapes_and_reads_as_text():
-    table = plot.table({"GAN": {"KL": 0.123456, "<n>": 20000}, "VAE": {"KL": (0.5, 0.0123)}}, caption="a & b")
-    assert repr(table).splitlines() == [
-        "a & b",
-        "     KL              <n>",
-        "GAN  0.123           20,000",
-        "VAE  0.500 ± 0.0123",
-    ]
-    html = table._repr_mimebundle_()["text/html"]
-    assert "&lt;n&gt;" in html and "<n>" not in html and ">a &amp; b</caption>" in html
-    assert html.count("<tr>") == 3 and html.count('scope="row"') == 2
-    values = plot.table([[torch.tensor(0.25), np.float64(1e-7), np.int64(3), float("nan"), -0.0]], list("abcde"))
-    assert values.rows == [["0.250", "1e-07", "3", "not a number", "0.00"]]

@@ -143,6 +143,8 @@ class batches:
         require(ok, "x", type(x).__name__, "a tensor (N, ...) or a tuple of such tensors")
         sizes = [len(v) for v in parts]
         require(len(set(sizes)) == 1, "x", sizes, "tensors of one length N")
+        devices = [str(v.device) for v in parts]
+        require(len(set(devices)) == 1, "x", devices, "tensors on one device")
         ok = is_whole(batch_size) and 0 < batch_size <= sizes[0]
         require(ok, "batch_size", batch_size, f"an integer between 1 and the number of samples, {sizes[0]}")
         require_seed(seed)
@@ -163,7 +165,7 @@ class batches:
             self._new_epoch()
         chosen = self.order[self.position : self.position + self.batch_size]
         self.position += self.batch_size
-        picked = tuple(v[chosen] for v in self.parts)
+        picked = tuple(v.index_select(0, chosen) for v in self.parts)  # on the CPU twice as fast as v[chosen]
         return picked[0] if self.single else picked
 
     def state_dict(self):

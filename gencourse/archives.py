@@ -63,7 +63,7 @@ def fetch(name, file, md5):
             try:
                 return _download(mirror + file, _writable(kept) / file, md5)
             except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: torchvision's "corrupted"
-                reasons.append(f"{mirror.split('/')[2]}: {error or type(error).__name__}")
+                reasons.append(f"{mirror.split('/')[2]}: {str(error) or type(error).__name__}")
     finally:
         socket.setdefaulttimeout(patience)
     raise DataError(

@@ -1,0 +1,94 @@
+"""A real browser on the built book, with every network but this machine cut off."""
+
+import contextlib
+import functools
+import http.server
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+USUAL = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "C:/Program Files/Google/Chrome/Application/chrome.exe",
+    "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
+)
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+)  # fmt: skip
+LOCAL = ("localhost", "127.0.0.1", "")
+
+
+def find_browser():
+    """The path of a Chromium browser, or None."""
+    installed = [path for path in USUAL if Path(path).is_file()]
+    return next((path for path in map(shutil.which, NAMES) if path), None) or next(iter(installed), None)
+
+
+def require_browser(found, continuous_integration):
+    """Skip the test where there is no browser, with a reason; under CI=true fail instead."""
+    if found:
+        return found
+    reason = "no Chromium browser found: install chromium or Chrome to run the browser tests"
+    (pytest.fail if continuous_integration == "true" else pytest.skip)(reason)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def serve(folder):
+    """Serve a folder on this machine; gives its address."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Tab:
+    """A browser page that remembers what it was not allowed to fetch and what went wrong."""
+
+    def __init__(self, page):
+        self.page, self.complaints = page, []
+        page.on("console", lambda m: m.type == "error" and self.complaints.append(f"console error: {m.text}"))
+        page.on("pageerror", lambda error: self.complaints.append(f"script error: {error}"))
+        page.on("response", self.answered)
+        page.route("**/*", self.guard)
+
+    def answered(self, response):
+        if response.status >= 400:
+            self.complaints.append(f"{response.status} for {response.url}")
+
+    def guard(self, route):
+        if urlsplit(route.request.url).hostname in LOCAL or route.request.url.startswith(("data:", "blob:")):
+            return route.continue_()
+        self.complaints.append(f"asked the network for {route.request.url}")
+        return route.abort()
+
+
+@contextlib.contextmanager
+def open_browser():
+    """A browser with an empty profile and no way out; skips or fails where there is none."""
+    path = require_browser(find_browser(), os.environ.get("CI"))
+    from playwright.sync_api import sync_playwright
+
+    away = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        browser = playwright.chromium.launch_persistent_context(
+            profile, executable_path=path, headless=True, args=[*FLAGS, away], viewport={"width": 1280, "height": 900}
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -44,7 +44,8 @@ class _Recorder:
             shape = tuple(getattr(v, "shape", ()))
             require(math.prod(shape) == 1, f"step(x)[{name!r}]", f"shape {shape}", "a scalar: average over the batch")
         # clone: a later step may change the tensor in place before it is fetched
-        self.pending.append([v.detach().clone() if isinstance(v, torch.Tensor) else v for v in scalars.values()])
+        kept = [v.detach().clone() if isinstance(v, torch.Tensor) else np.asarray(v).item() for v in scalars.values()]
+        self.pending.append(kept)
         if not lazily or len(self.pending) >= 100:
             self.flush()
 

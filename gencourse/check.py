@@ -59,6 +59,8 @@ def _where(error):
 
 def _tensor(value):
     try:
+        if torch.as_tensor(value).is_complex():
+            return None  # the cast would drop the imaginary part in silence
         return torch.as_tensor(value, dtype=torch.float64, device="cpu").detach()
     except Exception:  # an answer may be anything, and anything may happen on the way to a tensor
         return None

@@ -115,4 +115,4 @@ def test_on_cuda():
         torch.cuda.set_sync_debug_mode("default")
     assert history["loss"] == [float(i) for i in range(2000)]
     waits = [w for w in caught if "synchroniz" in str(w.message)]
-    assert 0 < len(waits) <= 2 * (1 + 2000 // 100 + (time.monotonic() - began) / 0.25)
+    assert 0 < len(waits) <= 4 * (1 + 2000 // 100 + (time.monotonic() - began) / 0.25)  # two columns, and room

@@ -13,6 +13,8 @@ from rehearsal import STEPS, Rehearsal
 import gencourse as gc
 from gencourse import ArgumentError, CheckpointError, checkpoints, fit
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def interrupted_at(run, last):
     def step(x, calls=count()):  # noqa: B008
@@ -23,15 +25,15 @@ def interrupted_at(run, last):
     return step
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+@pytest.fixture
+def whole(one_thread, tmp_path_factory):
     """What a run without interruption leaves behind."""
     run = Rehearsal()
     return run.everything(run.fit(tmp_path_factory.mktemp("whole") / "file"))
 
 
 @pytest.fixture
-def saved(tmp_path):
+def saved(one_thread, tmp_path):
     """A checkpoint after 10 steps."""
     run = Rehearsal()
     run.fit(tmp_path / "file", step=interrupted_at(run, 9))

@@ -213,15 +213,7 @@ def test_resume_over_other_data_is_refused():
         gc.batches(torch.arange(11), 3).load_state_dict(gc.batches(torch.arange(10), 3).state_dict())
 
 
-@pytest.fixture
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.usefixtures("one_thread")
 def test_an_epoch_of_mnist_is_fast():
     """Under 0.3 s on one core; the best of five, because other programs share the machine."""
     x = torch.zeros(60_000, 784)

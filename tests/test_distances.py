@@ -14,7 +14,7 @@ from twins import must_fail
 from gencourse import distances
 from gencourse.distances import jsd, kl, reverse_kl, tv, w1, w1_samples
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("one_thread")]
 
 LOG2 = math.log(2)
 X = torch.linspace(-20, 25, 9001, dtype=torch.float64)

@@ -11,7 +11,7 @@ from gencourse.nets import MLPDiscriminator, MLPGenerator, mlp
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _seed(one_thread):
     torch.manual_seed(0)
 
 

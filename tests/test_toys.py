@@ -10,6 +10,7 @@ from twins import must_fail
 import gencourse as gc
 from gencourse.toys import TOY_SETS, grid_of_gaussians, mixture_1d, ring_of_gaussians, toy
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 MEANS, STDS, WEIGHTS = [-3.0, 0.5, 4.0], [0.5, 1.0, 0.8], [1.0, 2.0, 5.0]
 
 

@@ -5,7 +5,6 @@ import functools
 import http.server
 import os
 import shutil
-import tempfile
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -79,16 +78,21 @@ class Tab:
 
 @contextlib.contextmanager
 def open_browser():
-    """A browser with an empty profile and no way out; skips or fails where there is none."""
+    """A playwright browser with an empty profile and no way out; skips or fails where there is none."""
     path = require_browser(find_browser(), os.environ.get("CI"))
     from playwright.sync_api import sync_playwright
 
     away = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = playwright.chromium.launch_persistent_context(
-            profile, executable_path=path, headless=True, args=[*FLAGS, away], viewport={"width": 1280, "height": 900}
-        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, away])
         try:
             yield browser
         finally:
             browser.close()
+
+
+@contextlib.contextmanager
+def open_tab():
+    """A browser with one watched page."""
+    with open_browser() as browser:
+        yield Tab(browser.new_page(viewport={"width": 1280, "height": 900}))

@@ -32,8 +32,8 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tab():
-    with browsing.open_browser() as browser:
-        yield browsing.Tab(browser.pages[0])
+    with browsing.open_tab() as opened:
+        yield opened
 
 
 def test_the_contents_name_every_notebook_in_order():

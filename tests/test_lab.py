@@ -100,8 +100,8 @@ def slide(page, handle, picture):
 
 @pytest.fixture(scope="module")
 def tab():
-    with browsing.open_browser() as browser:
-        yield browsing.Tab(browser.pages[0])
+    with browsing.open_tab() as opened:
+        yield opened
 
 
 def open_notebook(tab, lab, name):

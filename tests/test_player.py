@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from browser import open_browser
+from browsing import open_browser
 from PIL import Image
 
 from gencourse import ArgumentError, plot

@@ -117,7 +117,7 @@ def test_environment(monkeypatch, tmp_path):
     assert "found" in gc.environment()["MNIST"]
 
 
-@pytest.mark.parametrize("twin", [dict, lambda t: runtime.Environment(t, folder="/home/reader/data"), lambda t: {}])
+@pytest.mark.parametrize("twin", [dict, lambda t: runtime.Environment(t, folder="/srv/data/sets"), lambda t: {}])
 def test_broken_environments(twin):
     must_fail(lambda make: check_environment(make(gc.environment())), twin)
 

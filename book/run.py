@@ -27,12 +27,12 @@ MAP = re.compile(r"(?s)(<!-- map:.*?-->\n).*?(<!-- end of map -->)")
 
 def execute(nb, folder, frames=True):
     """Run all cells in order, in place, in a fresh kernel; returns seconds. Raises when a cell raises."""
-    os.environ["GENCOURSE_FRAMES"] = "1" if frames else "0"
+    environment = {**os.environ, "GENCOURSE_FRAMES": "1" if frames else "0"}
     started = time.monotonic()
     NotebookClient(
         nb, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True,
         store_widget_state=False, resources={"metadata": {"path": str(folder)}},
-    ).execute()  # fmt: skip
+    ).execute(env=environment)  # fmt: skip
     return time.monotonic() - started
 
 

@@ -112,9 +112,12 @@ BAD = {
         f: [("fake_logits", "high", {}), ("fake_logits", torch.tensor(1.0), {}, "()")]
         for f in (losses.generator_loss, losses.generator_loss_saturating)
     },
-    nets.mlp: [("sizes", [3], {}), ("sizes", [3, 0], {}), ("sizes", [3, 2.5, 1], {})],
-    nets.MLPGenerator: [("latent_dim", 0, {}), ("hidden", 1.5, {})],
-    nets.MLPDiscriminator: [("hidden", -1, {}), ("dropout", 1.0, {}), ("dropout", -0.1, {})],
+    nets.mlp: [
+        ("sizes", [3], {}), ("sizes", [3, 0], {}), ("sizes", [3, 2.5, 1], {}), ("sizes", 3, {}),
+        ("activation", "relu", {"sizes": [2, 1]}),
+    ],  # fmt: skip
+    nets.MLPGenerator: [("latent_dim", 0, {}), ("hidden", 1.5, {}), ("latent_dim", True, {}), ("image_shape", (0, 9), {})],
+    nets.MLPDiscriminator: [("hidden", -1, {}), ("dropout", 1.0, {}), ("dropout", "x", {}), ("image_shape", 28, {})],
     check.close: [
         ("expected", "right", {"answer": 1}),
         ("mistakes", [1], {"answer": 1, "expected": 1}),

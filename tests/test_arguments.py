@@ -113,10 +113,14 @@ BAD = {
         for f in (losses.generator_loss, losses.generator_loss_saturating)
     },
     nets.mlp: [
-        ("sizes", [3], {}), ("sizes", [3, 0], {}), ("sizes", [3, 2.5, 1], {}), ("sizes", 3, {}),
+        *(("sizes", bad, {}) for bad in ([3], [3, 0], [3, 2.5, 1], 3)),
         ("activation", "relu", {"sizes": [2, 1]}),
-    ],  # fmt: skip
-    nets.MLPGenerator: [("latent_dim", 0, {}), ("hidden", 1.5, {}), ("latent_dim", True, {}), ("image_shape", (0, 9), {})],
+    ],
+    nets.MLPGenerator: [
+        *(("latent_dim", bad, {}) for bad in (0, True)),
+        ("hidden", 1.5, {}),
+        ("image_shape", (0, 9), {}),
+    ],
     nets.MLPDiscriminator: [("hidden", -1, {}), ("dropout", 1.0, {}), ("dropout", "x", {}), ("image_shape", 28, {})],
     check.close: [
         ("expected", "right", {"answer": 1}),

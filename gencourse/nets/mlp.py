@@ -30,6 +30,7 @@ def mlp(sizes, activation=None) -> nn.Sequential:
     Returns:
         A module that maps (B, sizes[0]) to (B, sizes[-1]).
 
+    >>> import torch
     >>> mlp([2, 64, 1])(torch.zeros(5, 2)).shape
     torch.Size([5, 1])
     """
@@ -47,6 +48,7 @@ class MLPGenerator(nn.Module):
     After Goodfellow et al. (2014), https://arxiv.org/abs/1406.2661, whose MNIST networks were fully connected too;
     batch normalization between the layers came later and lets it learn in minutes.
 
+    >>> import torch
     >>> MLPGenerator(latent_dim=64)(torch.zeros(3, 64)).shape
     torch.Size([3, 1, 28, 28])
     """
@@ -72,6 +74,7 @@ class MLPDiscriminator(nn.Module):
 
     Dropout keeps it from memorizing which images are data.
 
+    >>> import torch
     >>> MLPDiscriminator()(torch.zeros(3, 1, 28, 28)).shape
     torch.Size([3])
     """

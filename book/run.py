@@ -133,6 +133,7 @@ def main():
         problems = {"run": run, "measure": measure}[chosen.command](known[name])
         print("\n".join([f"{name}: {'not saved' if problems else 'saved'}", *problems]), flush=True)
         failed = failed or bool(problems)
+    write_map()
     sys.exit(failed)
 
 

@@ -2,9 +2,22 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("GENCOURSE_PROFILE", "smoke")
 # The networks of the smoke profile are so small that several threads mostly wait for each other: on a busy machine
 # with two cores a notebook was seven times slower with two threads than with one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 os.environ.pop("GENCOURSE_FRAMES", None)
+
+
+@pytest.fixture
+def one_thread():
+    """Torch on one thread, whatever the environment says."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -2,7 +2,7 @@
 
     python book/run.py run 02_gan         run on the best profile and save the outputs
     python book/run.py measure 02_gan     run (set GENCOURSE_PROFILE) and record only how long it took
-    python book/run.py map                write the course map with its minutes into README.md
+    python book/run.py map                carry the measured minutes into README.md and the notebooks
     python book/run.py book               build the book into book/_build/html
 """
 
@@ -22,6 +22,7 @@ from nbclient.exceptions import CellExecutionError
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ("laptop", "gpu")
+TIME = re.compile(r"(?m)^\*\*Time to run\.\*\*.*$")
 MAP = re.compile(r"(?s)(<!-- map:.*?-->\n).*?(<!-- end of map -->)")
 
 
@@ -89,19 +90,36 @@ def measure(path):
     return []
 
 
+def times(nb):
+    """Minutes per profile, in words."""
+    minutes = nb["metadata"].get("gencourse", {}).get("minutes", {})
+    return [f"{minutes[p]:g} min" if p in minutes else "not measured" for p in PROFILES]
+
+
+def headed(nb):
+    """The first cell's source with the measured minutes in its line about time."""
+    laptop, gpu = times(nb)
+    line = f"**Time to run.** On two cores without a GPU: {laptop}. On a GPU: {gpu}."
+    return TIME.sub(line, rules.text(nb["cells"][0]["source"]))
+
+
 def course_map(notebooks=NOTEBOOKS):
     """The README's table: each notebook with its title and its minutes, from what the run tool measured."""
     rows = ["| notebook | laptop | GPU |", "|---|--:|--:|"]
     for path in sorted(notebooks.glob("*.ipynb")):
         nb = nbformat.read(path, as_version=4)
         title = re.search(r"(?m)^# (.+)$", rules.markdown(nb))[1]
-        minutes = nb["metadata"].get("gencourse", {}).get("minutes", {})
-        times = [f"{minutes[p]:g} min" if p in minutes else "not measured" for p in PROFILES]
-        rows.append(f"| [{path.stem}](notebooks/{path.name}): {title} | {' | '.join(times)} |")
+        rows.append(f"| [{path.stem}](notebooks/{path.name}): {title} | {' | '.join(times(nb))} |")
     return "\n".join(rows) + "\n"
 
 
 def write_map():
+    """Carry the measured minutes into the README and into the first cell of each notebook."""
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        nb = nbformat.read(path, as_version=4)
+        if rules.text(nb["cells"][0]["source"]) != (first := headed(nb)):
+            nb["cells"][0]["source"] = first
+            path.write_text(nbformat.writes(nb) + "\n", encoding="utf-8")
     readme = ROOT / "README.md"
     text = MAP.sub(lambda m: m[1] + course_map() + m[2], readme.read_text(encoding="utf-8"))
     readme.write_text(text, encoding="utf-8")

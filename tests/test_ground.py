@@ -135,6 +135,15 @@ def test_the_readme_maps_the_course_as_measured():
     assert run.MAP.search(readme)[0] == run.MAP.sub(lambda m: m[1] + run.course_map() + m[2], run.MAP.search(readme)[0])
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_each_notebook_states_the_measured_minutes(path):
+    nb = run.nbformat.read(path, as_version=4)
+    assert run.rules.text(nb["cells"][0]["source"]) == run.headed(nb), "run: python book/run.py map"
+    assert "**Time to run.** On two cores" in run.headed(nb)
+    nb["metadata"]["gencourse"]["minutes"] = {"laptop": 77.7}
+    assert run.rules.text(nb["cells"][0]["source"]) != run.headed(nb), "a stale time is noticed"
+
+
 def test_links_of_the_documents_lead_somewhere():
     for document in ("README.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", read(document)):

@@ -28,7 +28,7 @@ def other_python():
     """A supported Python elsewhere on the PATH, or None."""
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
         found = shutil.which("python3." + str(minor))
-        if found:
+        if found and subprocess.call([found, "-c", ""], stderr=subprocess.DEVNULL) == 0:
             return found
     return None
 

@@ -129,7 +129,7 @@ def build(root=ROOT, out=None):
     """Build the book into out/_build/html; returns the exit code, not 0 when any page has a warning."""
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     where = ["--config", "book/_config.yml", "--toc", "book/_toc.yml", "--path-output", str(out or root / "book")]
-    return subprocess.call([*jupyter_book, "build", ".", *where, "-W", "--keep-going"], cwd=root)
+    return subprocess.call([*jupyter_book, "build", ".", *where, "--all", "-W", "--keep-going"], cwd=root)
 
 
 def main():

@@ -108,7 +108,7 @@ def environment() -> Environment:
     from .data import found
 
     where = device()
-    name = torch.cuda.get_device_name() if where.type == "cuda" else f"{torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name() if where.type == "cuda" else f"threads: {torch.get_num_threads()}"
     return Environment(
         {
             "python": platform.python_version(),

@@ -181,7 +181,9 @@ def test_explore_live_shows_what_goes_wrong_and_goes_on(live):
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>players</title><body style="font-family:sans-serif">{}</body></html>"""
 # The grey that is really on the screen: what a reader sees, whatever the script says.
-GREY = """async (img) => { await img.decode(); const c = document.createElement("canvas").getContext("2d");
+# decode() is refused when the film moves on in the middle of it: then the next frame is as good.
+GREY = """async (img) => { for (let tries = 0; ; tries++) { try { await img.decode(); break; }
+catch (refused) { if (tries > 20) throw refused; } } const c = document.createElement("canvas").getContext("2d");
 c.drawImage(img, 0, 0, 1, 1); return c.getImageData(0, 0, 1, 1).data[0]; }"""
 
 

@@ -3,15 +3,16 @@
 Names stand in the order in which the course meets them.
 """
 
-from . import check, data, distances, losses, nets, plot
+from . import check, data, distances, losses, metrics, nets, plot
 from .data import batches, draws
 from .errors import ArgumentError, CheckpointError, DataError, GencourseError, TrainingDiverged
+from .progress import track
 from .runtime import budget, device, environment, profile, seed_everything
 from .train import History, fit
 
 __all__ = [
     "environment", "seed_everything", "device", "profile", "budget",
     "data", "batches", "draws", "plot", "check", "distances",
-    "nets", "losses", "fit", "History",
+    "nets", "losses", "fit", "History", "track", "metrics",
     "GencourseError", "ArgumentError", "DataError", "TrainingDiverged", "CheckpointError",
 ]  # fmt: skip

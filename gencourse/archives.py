@@ -20,8 +20,11 @@ SETS = {"MNIST": MNIST, "FashionMNIST": FashionMNIST}
 def root() -> Path:
     """Where data is looked for and kept: ``$GENCOURSE_DATA``, else the user's cache folder."""
     chosen = os.environ.get("GENCOURSE_DATA")
-    if chosen:
-        return Path(chosen).expanduser()
+    return Path(chosen).expanduser() if chosen else cache()
+
+
+def cache() -> Path:
+    """The user's cache folder for the course."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gencourse"
 
 

@@ -2,15 +2,16 @@
 
 Discriminators return logits, never probabilities: with l = logit, D = sigmoid(l), so that
 -log D = softplus(-l) and -log(1 - D) = softplus(l), exact where a clamped sigmoid is not.
+Critics return scores: any real number, with no sigmoid behind it.
 """
 
 import torch
 from torch.nn.functional import softplus
 
-from .errors import require
+from .errors import is_real, require
 
 
-def _logits(**named):
+def _scores(**named):
     for name, value in named.items():
         ok = (
             isinstance(value, torch.Tensor)
@@ -18,8 +19,15 @@ def _logits(**named):
             and (value.ndim == 1 or (value.ndim == 2 and value.shape[1] == 1))
         )
         shown = tuple(value.shape) if isinstance(value, torch.Tensor) else value
-        require(ok, name, shown, "a tensor of floating-point logits of shape (B,) or (B, 1)")
+        require(ok, name, shown, "a tensor of floating-point numbers of shape (B,) or (B, 1)")
         yield value.reshape(-1)
+
+
+def _pair(**named):
+    """Two checked vectors of one length."""
+    (first, second), (a, b) = named, _scores(**named)
+    require(a.shape == b.shape, second, tuple(b.shape), f"of the same length as {first}, {len(a)}")
+    return a, b
 
 
 def value(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
@@ -40,22 +48,32 @@ def value(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
     >>> round(value(torch.zeros(1), torch.zeros(1)).item(), 4)     # D = 1/2 everywhere: -2 log 2
     -1.3863
     """
-    real, fake = _logits(real_logits=real_logits, fake_logits=fake_logits)
-    require(
-        real.shape == fake.shape, "fake_logits", tuple(fake.shape), f"of the same length as real_logits, {len(real)}"
-    )
+    real, fake = _pair(real_logits=real_logits, fake_logits=fake_logits)
     return -softplus(-real) - softplus(fake)
 
 
-def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
-    """What D minimizes: -V = -log D(x) - log(1 - D(G(z))), in nats. Arguments as for :func:`value`; (B,).
+def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor, real_target=1.0) -> torch.Tensor:
+    """What D minimizes: -V = -log D(x) - log(1 - D(G(z))), in nats; (B,).
 
     It is twice the binary cross-entropy of a classifier that sees as many real samples as generated ones.
+
+    Args:
+        real_logits: logits of D on data, shape (B,) or (B, 1).
+        fake_logits: logits of D on generated samples, same shape.
+        real_target: the probability that D is asked to give data, in (0, 1]. Below 1 it is one-sided label smoothing
+            with target t: the first term becomes -t log D(x) - (1 - t) log(1 - D(x)).
+
+    Raises:
+        ArgumentError: for other shapes, logits that are not floating point, or a target out of range.
+
+    Source: Goodfellow et al. (2014), equation 1; smoothing: Salimans et al. (2016), https://arxiv.org/abs/1606.03498.
 
     >>> round(discriminator_loss(torch.zeros(1), torch.zeros(1)).item(), 4)
     1.3863
     """
-    return -value(real_logits, fake_logits)
+    real, fake = _pair(real_logits=real_logits, fake_logits=fake_logits)
+    require(is_real(real_target) and 0 < real_target <= 1, "real_target", real_target, "in (0, 1]")
+    return softplus(-real) + (1 - real_target) * real + softplus(fake)  # -log(1 - D) = -log D + logit
 
 
 def generator_loss_saturating(fake_logits: torch.Tensor) -> torch.Tensor:
@@ -67,7 +85,7 @@ def generator_loss_saturating(fake_logits: torch.Tensor) -> torch.Tensor:
     >>> round(generator_loss_saturating(torch.zeros(1)).item(), 4)
     -0.6931
     """
-    (fake,) = _logits(fake_logits=fake_logits)
+    (fake,) = _scores(fake_logits=fake_logits)
     return -softplus(fake)
 
 
@@ -87,5 +105,73 @@ def generator_loss(fake_logits: torch.Tensor) -> torch.Tensor:
     >>> round(generator_loss(torch.zeros(1)).item(), 4)
     0.6931
     """
-    (fake,) = _logits(fake_logits=fake_logits)
+    (fake,) = _scores(fake_logits=fake_logits)
     return softplus(-fake)
+
+
+def critic_loss(real_scores: torch.Tensor, fake_scores: torch.Tensor) -> torch.Tensor:
+    """What a Wasserstein critic minimizes: f(G(z)) - f(x), in the units of f; (B,).
+
+    If f changes by at most the distance between any two points (1-Lipschitz), minus its expectation is a lower
+    bound on the Wasserstein-1 distance between data and generator.
+
+    Args:
+        real_scores: f on data, shape (B,) or (B, 1).
+        fake_scores: f on generated samples, same shape.
+
+    Raises:
+        ArgumentError: if the shapes differ or the scores are not floating point.
+
+    Source: Arjovsky et al. (2017), https://arxiv.org/abs/1701.07875.
+
+    >>> critic_loss(torch.tensor([3.0]), torch.tensor([1.0])).item()
+    -2.0
+    """
+    real, fake = _pair(real_scores=real_scores, fake_scores=fake_scores)
+    return fake - real
+
+
+def critic_generator_loss(fake_scores: torch.Tensor) -> torch.Tensor:
+    """What the generator of a WGAN minimizes: -f(G(z)); (B,). Argument as for :func:`critic_loss`.
+
+    >>> critic_generator_loss(torch.tensor([1.5])).item()
+    -1.5
+    """
+    (fake,) = _scores(fake_scores=fake_scores)
+    return -fake
+
+
+def gradient_penalty(critic, real: torch.Tensor, fake: torch.Tensor, generator=None) -> torch.Tensor:
+    """The penalty of WGAN-GP: (||grad f(x_hat)||_2 - 1)^2 at x_hat = a x + (1 - a) G(z), a ~ U[0, 1]; (B,).
+
+    One a per pair, the norm over all of a sample's entries. Neither ``real`` nor ``fake`` receives a gradient; the
+    parameters of the critic do, through a second differentiation.
+
+    Args:
+        critic: maps (B, ...) to scores (B,) or (B, 1), each sample by itself: no batch norm.
+        real: data, (B, ...).
+        fake: generated samples, same shape.
+        generator: a torch.Generator for a; default the global one.
+
+    Returns:
+        (B,), without the weight lambda (10 in the paper).
+
+    Raises:
+        ArgumentError: if the shapes differ.
+
+    Source: Gulrajani et al. (2017), https://arxiv.org/abs/1704.00028.
+
+    >>> plane = lambda x: x @ torch.tensor([3.0, 4.0])     # the gradient is (3, 4), its norm 5
+    >>> gradient_penalty(plane, torch.zeros(2, 2), torch.ones(2, 2)).tolist()
+    [16.0, 16.0]
+    """
+    for name, x in (("real", real), ("fake", fake)):
+        ok = isinstance(x, torch.Tensor) and x.ndim > 1 and x.is_floating_point()
+        shown = tuple(x.shape) if isinstance(x, torch.Tensor) else x
+        require(ok, name, shown, "a batch of samples: a floating-point tensor of shape (B, ...)")
+    require(real.shape == fake.shape, "fake", tuple(fake.shape), f"of the same shape as real, {tuple(real.shape)}")
+    alpha = torch.rand(len(real), generator=generator, device=real.device if generator is None else generator.device)
+    alpha = alpha.to(real).view(-1, *[1] * (real.ndim - 1))  # one per pair: (B, 1, ...)
+    between = (alpha * real.detach() + (1 - alpha) * fake.detach()).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return (slope.flatten(1).norm(dim=1) - 1).square()

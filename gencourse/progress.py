@@ -1,7 +1,8 @@
-"""The progress bar of ``fit``: a widget in JupyterLab, text in a terminal, one static line when it is done."""
+"""Progress of ``fit`` and ``track``: a widget in JupyterLab, text in a terminal, one static line when it is done."""
 
 import time
 
+from .errors import require
 from .runtime import in_kernel
 
 
@@ -12,11 +13,15 @@ class Progress:
     happened without a kernel.
     """
 
-    def __init__(self, steps, history, label):
+    def __init__(self, steps, history, label, quiet=False):
         self.steps, self.history, self.label = steps, history, label
         self.started, self.start_step, self.shown, self.handle = time.monotonic(), history.steps, 0.0, None
         options = {"total": steps, "initial": history.steps, "desc": label or None, "dynamic_ncols": True}
-        if in_kernel():
+        if quiet:
+            from tqdm import tqdm
+
+            self.bar = tqdm(**options, disable=True)
+        elif in_kernel():
             from IPython.display import display
             from tqdm.notebook import tqdm
 
@@ -36,7 +41,7 @@ class Progress:
 
     def update(self, done):
         """Show ``done`` steps and the last recorded values."""
-        if self.due() and self.history:
+        if self.due():
             self.shown = time.monotonic()
             self._values()
             self.bar.update(done - self.bar.n)
@@ -60,7 +65,40 @@ class Progress:
     def summary(self):
         """One line: steps, seconds, rate, last values."""
         steps, seconds = self.history.steps, max(time.monotonic() - self.started, 1e-9)
-        done = f"{steps:,} steps" if steps == self.steps else f"stopped after {steps:,} of {self.steps:,} steps,"
+        unit = "runs" if isinstance(self.history, _Count) else "steps"
+        done = f"{steps:,} {unit}" if steps == self.steps else f"stopped after {steps:,} of {self.steps:,} {unit},"
         values = "".join(f" · {name} {values[-1]:.3g}" for name, values in self.history.items())
-        rate = (steps - self.start_step) / seconds
-        return f"{self.label + ': ' if self.label else ''}{done} in {seconds:.0f} s ({rate:.0f} steps/s){values}"
+        rate = f" ({(steps - self.start_step) / seconds:.0f} steps/s)" if unit == "steps" else ""
+        return f"{self.label + ': ' if self.label else ''}{done} in {seconds:.0f} s{rate}{values}"
+
+
+class _Count(dict):
+    """What Progress shows of a loop that records nothing: how far it is."""
+
+    steps = 0
+
+
+def track(items, label=""):
+    """Go through a list with one progress line and the time left: for a loop of runs, each a quiet ``fit``.
+
+    Args:
+        items: anything with an end; it is made a list first.
+        label: shown in front of the progress bar.
+
+    Yields:
+        The items.
+
+    Raises:
+        ArgumentError: if there is nothing to go through.
+
+    >>> [n * n for n in track([1, 2, 3])]
+    [1, 4, 9]
+    """
+    require(hasattr(items, "__iter__"), "items", items, "a list, or something else that can be iterated over")
+    items, count = list(items), _Count()
+    require(len(items) > 0, "items", items, "not empty")
+    with Progress(len(items), count, label) as progress:
+        for item in items:
+            yield item
+            count.steps += 1
+            progress.update(count.steps)

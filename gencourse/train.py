@@ -103,7 +103,9 @@ def _deferred_interrupt():
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: a handler that Python did not set
 
 
-def fit(step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, state=None, label="") -> History:
+def fit(
+    step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, state=None, label="", quiet=False
+) -> History:
     """Call ``step`` on ``steps`` batches, with progress, history, snapshots and checkpoints.
 
     Args:
@@ -117,6 +119,7 @@ def fit(step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, s
             end and on interrupt. On the CPU the resumed run is equal to the last bit.
         state: needed with ``checkpoint``: a dictionary of everything that training changes, e.g. ``{"G": G}``.
         label: shown in front of the progress bar.
+        quiet: show no progress, for short runs inside a loop that shows its own.
 
     Returns:
         History: name -> list of floats, one per step. After an interrupt (the stop button, Ctrl-C) it holds the steps
@@ -143,7 +146,7 @@ def fit(step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, s
     due = {round(i * steps / max(snapshots - 1, 1)) for i in range(snapshots)} if snapshot else set()
     recorder = _Recorder(history, list(history) or None)
     began, saved = time.monotonic() - history.seconds, time.monotonic()
-    with Progress(steps, history, label) as progress, _deferred_interrupt() as interrupted:
+    with Progress(steps, history, label, quiet) as progress, _deferred_interrupt() as interrupted:
         for done in range(history.steps, steps + 1):
             if done in due and done not in history.snapshot_steps:
                 history.snapshots.append(snapshot())

@@ -1,0 +1,260 @@
+"""How good are samples? Every measure takes features (N, F) of two sets, or 2-D points, and is shown beside a floor.
+
+The features come from a small digit classifier that is trained once and kept. They are not Inception's: compare a
+FID from here only with other FIDs from here.
+"""
+
+import math
+import warnings
+
+import torch
+from torch import nn
+
+from .classifier import DigitClassifier, digit_classifier
+from .errors import is_real, is_whole, require
+
+__all__ = [
+    "DigitClassifier",
+    "class_entropy",
+    "class_shares",
+    "digit_classifier",
+    "features",
+    "fid",
+    "kid",
+    "modes",
+    "prdc",
+    "report",
+]
+
+
+@torch.no_grad()
+def _in_parts(function, x, size=1000):
+    return torch.cat([function(part).cpu() for part in x.split(size)])
+
+
+def _require_images(x):
+    ok = isinstance(x, torch.Tensor) and x.is_floating_point() and x.ndim == 4 and len(x) > 0
+    require(
+        ok, "x", tuple(x.shape) if isinstance(x, torch.Tensor) else x, "float images of shape (N, 1, 28, 28), N > 0"
+    )
+    inside = bool(((x >= -1.001) & (x <= 1.001)).all())
+    require(inside, "x", f"values from {x.min():.2f} to {x.max():.2f}", "in [-1, 1], as all images of the course")
+
+
+def features(classifier, x) -> torch.Tensor:
+    """The last hidden layer of the classifier, on the CPU, without gradients.
+
+    Args:
+        classifier: from :func:`digit_classifier`; it is in evaluation mode, and must stay there.
+        x: images (N, 1, 28, 28) in [-1, 1] on the device of the classifier.
+
+    Returns:
+        (N, F) float32.
+
+    Raises:
+        ArgumentError: for images of another shape or range, and for a classifier in train mode.
+    """
+    _require_images(x)
+    require(not classifier.training, "classifier", "in train mode", "in evaluation mode: classifier.eval()")
+    return _in_parts(classifier.features, x)
+
+
+def class_shares(classifier, x) -> torch.Tensor:
+    """The share of images that the classifier puts into each class, (10,). Arguments as :func:`features`."""
+    _require_images(x)
+    require(not classifier.training, "classifier", "in train mode", "in evaluation mode: classifier.eval()")
+    return _in_parts(classifier, x).argmax(1).bincount(minlength=10) / len(x)
+
+
+def class_entropy(shares) -> float:
+    """The entropy -sum s log s of shares that sum to 1, in nats; at most log K, for K equal shares.
+
+    log K minus it is the KL divergence of the shares to the uniform distribution.
+
+    >>> round(class_entropy(torch.full((10,), 0.1)), 3)
+    2.303
+    """
+    ok = isinstance(shares, torch.Tensor) and shares.ndim == 1 and bool((shares >= 0).all())
+    require(
+        ok and abs(shares.sum().item() - 1) < 1e-3, "shares", shares, "a vector of nonnegative numbers that sum to 1"
+    )
+    return torch.special.entr(shares.double()).sum().item()
+
+
+def _two_sets(real, fake, least=2):
+    for name, v in (("real", real), ("fake", fake)):
+        ok = isinstance(v, torch.Tensor) and v.ndim == 2 and v.is_floating_point()
+        shown = tuple(v.shape) if isinstance(v, torch.Tensor) else v
+        require(ok and len(v) >= least, name, shown, f"features of shape (N, F), N at least {least}")
+        require(bool(v.isfinite().all()), name, "NaN or infinity among the features", "finite everywhere")
+    require(
+        real.shape[1] == fake.shape[1], "fake", tuple(fake.shape), f"with as many features as real, {real.shape[1]}"
+    )
+    return real.detach().cpu().double(), fake.detach().cpu().double()
+
+
+class _Given(nn.Module):
+    """What torchmetrics calls a feature network, for features that are there already."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features):
+        return features
+
+
+def fid(real, fake) -> float:
+    """Fréchet distance between Gaussians fitted to two sets of features, squared: lower is better.
+
+    |m_r - m_f|^2 + tr(C_r + C_f - 2 (C_r C_f)^(1/2)), with means m and covariances C; through torchmetrics. Few
+    samples make it too large: always state N, and show the value for real against real.
+
+    Args:
+        real: features of data, (N, F).
+        fake: features of samples, (M, F).
+
+    Raises:
+        ArgumentError: for other shapes, fewer than two samples, or values that are not finite.
+
+    Source: Heusel et al. (2017), https://arxiv.org/abs/1706.08500.
+
+    >>> a = torch.tensor([[-1.0], [1.0]])                  # variance 2
+    >>> round(fid(a, 2 * a + 3), 4)                        # 3^2 + (sqrt 8 - sqrt 2)^2
+    11.0
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance  # slow to import
+
+    real, fake = _two_sets(real, fake)
+    metric = FrechetInceptionDistance(feature=_Given(real.shape[1]))
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    return metric.compute().item()
+
+
+def kid(real, fake, subsets=20, subset_size=500, seed=0) -> tuple[float, float]:
+    """Kernel inception distance: the squared maximum mean discrepancy with the kernel (x.y / F + 1)^3, unbiased.
+
+    Unlike the FID it does not shrink with more samples; it can be negative. Through torchmetrics.
+
+    Args:
+        real: features of data, (N, F).
+        fake: features of samples, (M, F).
+        subsets: how many random subsets to average over.
+        subset_size: their size; at most N and M.
+        seed: of the choice of subsets.
+
+    Returns:
+        Mean and standard deviation over the subsets.
+
+    Raises:
+        ArgumentError: for other shapes, or subsets that are larger than the sets.
+
+    Source: Binkowski et al. (2018), https://arxiv.org/abs/1801.01401.
+    """
+    real, fake = _two_sets(real, fake)
+    most = min(len(real), len(fake))
+    require(is_whole(subsets) and subsets > 0, "subsets", subsets, "a positive integer")
+    require(is_whole(subset_size) and 1 < subset_size <= most, "subset_size", subset_size, f"from 2 to {most}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it keeps all features: they are small
+        from torchmetrics.image.kid import KernelInceptionDistance
+
+        metric = KernelInceptionDistance(feature=_Given(real.shape[1]), subsets=subsets, subset_size=subset_size)
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mean, std = metric.compute()
+    return mean.item(), std.item()
+
+
+def prdc(real, fake, k=5) -> dict:
+    """Precision, recall, density and coverage, from balls that reach to each point's k-th nearest neighbour.
+
+    Precision: share of samples inside some ball around a real point. Recall: share of real points inside some ball
+    around a sample. Density: real balls around a sample, over k. Coverage: share of real balls that hold a sample.
+
+    Args:
+        real: features of data, (N, F); a few thousand, as all N x M distances are computed.
+        fake: features of samples, (M, F).
+        k: which neighbour; smaller than N and M.
+
+    Returns:
+        The four names -> values; density can exceed 1.
+
+    Raises:
+        ArgumentError: for other shapes, or a k that does not fit.
+
+    Source: Kynkäänniemi et al. (2019), https://arxiv.org/abs/1904.06991; Naeem et al. (2020),
+    https://arxiv.org/abs/2002.09797.
+    """
+    real, fake = _two_sets(real, fake)
+    most = min(len(real), len(fake)) - 1
+    require(is_whole(k) and 0 < k <= most, "k", k, f"from 1 to {most}")
+    real, fake = real.float(), fake.float()
+
+    def radii(points):
+        return torch.cdist(points, points).kthvalue(k + 1, dim=1).values  # the nearest one is the point itself
+
+    apart = torch.cdist(real, fake)  # (N, M)
+    in_real_ball = apart <= radii(real)[:, None]
+    in_fake_ball = apart <= radii(fake)[None, :]
+    return {
+        "precision": in_real_ball.any(0).float().mean().item(),
+        "recall": in_fake_ball.any(1).float().mean().item(),
+        "density": in_real_ball.sum(0).float().mean().item() / k,
+        "coverage": in_real_ball.any(1).float().mean().item(),
+    }
+
+
+def report(classifier, real, fake, most=2000) -> dict:
+    """Every measure of this file for generated digits, ready for a row of :func:`gencourse.plot.table`.
+
+    Args:
+        classifier: from :func:`digit_classifier`.
+        real: images of the test set, (N, 1, 28, 28) in [-1, 1].
+        fake: samples, (M, 1, 28, 28); give 10,000 where you can.
+        most: how many of each go into KID, precision, recall, density and coverage.
+
+    Returns:
+        "samples" (M), "FID", "KID x 1000", "precision", "recall", "density", "coverage", "entropy" of the class shares
+        in nats.
+
+    Raises:
+        ArgumentError: as the functions it calls.
+    """
+    a, b = features(classifier, real), features(classifier, fake)
+    fewer = min(most, len(a), len(b))
+    close = prdc(a[:fewer], b[:fewer], k=min(5, fewer - 1))
+    similarity = kid(a[:fewer], b[:fewer], subset_size=min(500, fewer))[0]
+    entropy = class_entropy(class_shares(classifier, fake))
+    return {"samples": len(b), "FID": fid(a, b), "KID x 1000": 1000 * similarity, **close, "entropy": entropy}
+
+
+def modes(samples, centres, radius) -> tuple[int, float]:
+    """How many modes of a 2-D mixture are found, and the share of samples near one.
+
+    Args:
+        samples: (N, D).
+        centres: (K, D), the modes.
+        radius: a sample is near a mode if it is at most this far; three standard deviations is the custom.
+
+    Returns:
+        The number of modes with at least a quarter of their fair share, N / (4 K), of samples near them, and the
+        share of all samples near any mode.
+
+    Raises:
+        ArgumentError: for other shapes or a radius that is not positive.
+
+    Source: after Lin et al. (2018), https://arxiv.org/abs/1712.04086.
+
+    >>> modes(torch.tensor([[0.0, 0.1], [0.1, 0.0], [3.0, 3.0]]), torch.tensor([[0.0, 0.0], [5.0, 5.0]]), 0.2)
+    (1, 0.6666666865348816)
+    """
+    samples, centres = _two_sets(samples, centres, least=1)
+    require(is_real(radius) and 0 < radius < math.inf, "radius", radius, "a positive number")
+    apart, nearest = torch.cdist(samples, centres).min(1)
+    near = apart <= radius
+    counts = nearest[near].bincount(minlength=len(centres))
+    return int((counts >= len(samples) / (4 * len(centres))).sum()), near.float().mean().item()

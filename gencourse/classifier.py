@@ -55,12 +55,14 @@ def digit_classifier(steps=None) -> DigitClassifier:
 
     Raises:
         ArgumentError: for steps that are not a positive integer.
+        KeyboardInterrupt: if training is interrupted; nothing is kept then.
     """
     steps = budget(smoke=60, laptop=1400, gpu=1400) if steps is None else steps
     require(is_whole(steps) and steps > 0, "steps", steps, "a positive integer")
     train = data.mnist("train")
     name = f"classifier-{train.name}-{steps}.safetensors"
-    net = DigitClassifier()
+    with torch.random.fork_rng(devices=[]):
+        net = DigitClassifier()
     if not any(_read(net, folder / name) for folder in (root(), cache())):
         _train(net, train, steps)
         _keep(net, name)
@@ -86,7 +88,9 @@ def _train(net, train, steps):
             rate.step()
             return {"loss": loss}
 
-        fit(step, data.batches((train.x, train.y), 128), steps, label="digit classifier, trained once")
+        history = fit(step, data.batches((train.x, train.y), 128), steps, label="digit classifier, trained once")
+    if history.interrupted:
+        raise KeyboardInterrupt("the digit classifier is not trained yet, and a ruler half made must not be kept")
 
 
 def _read(net, path):
@@ -107,5 +111,5 @@ def _keep(net, name):
                 safetensors.torch.save_file(net.state_dict(), Path(aside, name))
                 os.replace(Path(aside, name), folder / name)
             return
-        except OSError:
+        except (OSError, SafetensorError):  # the second: a full disk
             continue

@@ -157,7 +157,7 @@ def gradient_penalty(critic, real: torch.Tensor, fake: torch.Tensor, generator=N
         (B,), without the weight lambda (10 in the paper).
 
     Raises:
-        ArgumentError: if the shapes differ.
+        ArgumentError: if the shapes differ, or the critic does not return one score per sample.
 
     Source: Gulrajani et al. (2017), https://arxiv.org/abs/1704.00028.
 
@@ -173,5 +173,7 @@ def gradient_penalty(critic, real: torch.Tensor, fake: torch.Tensor, generator=N
     alpha = torch.rand(len(real), generator=generator, device=real.device if generator is None else generator.device)
     alpha = alpha.to(real).view(-1, *[1] * (real.ndim - 1))  # one per pair: (B, 1, ...)
     between = (alpha * real.detach() + (1 - alpha) * fake.detach()).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    (scores,) = _scores(**{"critic(x_hat)": critic(between)})
+    require(len(scores) == len(real), "critic(x_hat)", tuple(scores.shape), f"one score per sample, ({len(real)},)")
+    (slope,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
     return (slope.flatten(1).norm(dim=1) - 1).square()

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .classifier import DigitClassifier, digit_classifier
-from .errors import is_real, is_whole, require
+from .errors import is_real, is_whole, require, require_seed
 
 __all__ = [
     "DigitClassifier",
@@ -33,10 +33,9 @@ def _in_parts(function, x, size=1000):
 
 
 def _require_images(x):
-    ok = isinstance(x, torch.Tensor) and x.is_floating_point() and x.ndim == 4 and len(x) > 0
-    require(
-        ok, "x", tuple(x.shape) if isinstance(x, torch.Tensor) else x, "float images of shape (N, 1, 28, 28), N > 0"
-    )
+    ok = isinstance(x, torch.Tensor) and x.is_floating_point() and x.shape[1:] == (1, 28, 28) and len(x) > 0
+    shown = tuple(x.shape) if isinstance(x, torch.Tensor) else x
+    require(ok, "x", shown, "float images of shape (N, 1, 28, 28), N > 0")
     inside = bool(((x >= -1.001) & (x <= 1.001)).all())
     require(inside, "x", f"values from {x.min():.2f} to {x.max():.2f}", "in [-1, 1], as all images of the course")
 
@@ -81,16 +80,20 @@ def class_entropy(shares) -> float:
     return torch.special.entr(shares.double()).sum().item()
 
 
-def _two_sets(real, fake, least=2):
-    for name, v in (("real", real), ("fake", fake)):
+def _two_sets(least=2, **named):
+    for name, v in named.items():
         ok = isinstance(v, torch.Tensor) and v.ndim == 2 and v.is_floating_point()
         shown = tuple(v.shape) if isinstance(v, torch.Tensor) else v
         require(ok and len(v) >= least, name, shown, f"features of shape (N, F), N at least {least}")
         require(bool(v.isfinite().all()), name, "NaN or infinity among the features", "finite everywhere")
-    require(
-        real.shape[1] == fake.shape[1], "fake", tuple(fake.shape), f"with as many features as real, {real.shape[1]}"
-    )
-    return real.detach().cpu().double(), fake.detach().cpu().double()
+    (first, a), (second, b) = named.items()
+    require(a.shape[1] == b.shape[1], second, tuple(b.shape), f"with as many features as {first}, {a.shape[1]}")
+    return a.detach().cpu().double(), b.detach().cpu().double()
+
+
+def _distances(a, b):
+    """All distances (N, M), exact also where points lie close together: no |a|^2 - 2 a.b + |b|^2."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 class _Given(nn.Module):
@@ -125,7 +128,7 @@ def fid(real, fake) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance  # slow to import
 
-    real, fake = _two_sets(real, fake)
+    real, fake = _two_sets(real=real, fake=fake)
     metric = FrechetInceptionDistance(feature=_Given(real.shape[1]))
     metric.update(real, real=True)
     metric.update(fake, real=False)
@@ -152,10 +155,11 @@ def kid(real, fake, subsets=20, subset_size=500, seed=0) -> tuple[float, float]:
 
     Source: Binkowski et al. (2018), https://arxiv.org/abs/1801.01401.
     """
-    real, fake = _two_sets(real, fake)
+    real, fake = _two_sets(real=real, fake=fake)
     most = min(len(real), len(fake))
     require(is_whole(subsets) and subsets > 0, "subsets", subsets, "a positive integer")
     require(is_whole(subset_size) and 1 < subset_size <= most, "subset_size", subset_size, f"from 2 to {most}")
+    require_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it keeps all features: they are small
         from torchmetrics.image.kid import KernelInceptionDistance
@@ -189,15 +193,14 @@ def prdc(real, fake, k=5) -> dict:
     Source: Kynkäänniemi et al. (2019), https://arxiv.org/abs/1904.06991; Naeem et al. (2020),
     https://arxiv.org/abs/2002.09797.
     """
-    real, fake = _two_sets(real, fake)
+    real, fake = _two_sets(real=real, fake=fake)
     most = min(len(real), len(fake)) - 1
     require(is_whole(k) and 0 < k <= most, "k", k, f"from 1 to {most}")
-    real, fake = real.float(), fake.float()
 
     def radii(points):
-        return torch.cdist(points, points).kthvalue(k + 1, dim=1).values  # the nearest one is the point itself
+        return _distances(points, points).kthvalue(k + 1, dim=1).values  # the nearest one is the point itself
 
-    apart = torch.cdist(real, fake)  # (N, M)
+    apart = _distances(real, fake)  # (N, M)
     in_real_ball = apart <= radii(real)[:, None]
     in_fake_ball = apart <= radii(fake)[None, :]
     return {
@@ -224,6 +227,7 @@ def report(classifier, real, fake, most=2000) -> dict:
     Raises:
         ArgumentError: as the functions it calls.
     """
+    require(is_whole(most) and most > 1, "most", most, "an integer greater than 1")
     a, b = features(classifier, real), features(classifier, fake)
     fewer = min(most, len(a), len(b))
     close = prdc(a[:fewer], b[:fewer], k=min(5, fewer - 1))
@@ -252,9 +256,9 @@ def modes(samples, centres, radius) -> tuple[int, float]:
     >>> modes(torch.tensor([[0.0, 0.1], [0.1, 0.0], [3.0, 3.0]]), torch.tensor([[0.0, 0.0], [5.0, 5.0]]), 0.2)
     (1, 0.6666666865348816)
     """
-    samples, centres = _two_sets(samples, centres, least=1)
+    samples, centres = _two_sets(least=1, samples=samples, centres=centres)
     require(is_real(radius) and 0 < radius < math.inf, "radius", radius, "a positive number")
-    apart, nearest = torch.cdist(samples, centres).min(1)
+    apart, nearest = _distances(samples, centres).min(1)
     near = apart <= radius
     counts = nearest[near].bincount(minlength=len(centres))
     return int((counts >= len(samples) / (4 * len(centres))).sum()), near.float().mean().item()

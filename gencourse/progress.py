@@ -95,8 +95,13 @@ def track(items, label=""):
     [1, 4, 9]
     """
     require(hasattr(items, "__iter__"), "items", items, "a list, or something else that can be iterated over")
-    items, count = list(items), _Count()
+    items = list(items)
     require(len(items) > 0, "items", items, "not empty")
+    return _tracked(items, label)
+
+
+def _tracked(items, label):
+    count = _Count()
     with Progress(len(items), count, label) as progress:
         for item in items:
             yield item

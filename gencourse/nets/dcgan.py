@@ -14,8 +14,8 @@ def _smallest_side(image_shape, channels):
     _require_sizes("channels", channels)
     _require_sizes("image_shape", image_shape, least=3)
     shrink = 2 ** len(channels)
-    _, height, width = image_shape
-    ok = len(image_shape) == 3 and height == width and height % shrink == 0
+    height = image_shape[1]
+    ok = len(image_shape) == 3 and height == image_shape[2] and height % shrink == 0
     require(ok, "image_shape", image_shape, f"(C, H, H) with H divisible by {shrink}: each layer halves the side once")
     return height // shrink
 

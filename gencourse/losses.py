@@ -165,6 +165,7 @@ def gradient_penalty(critic, real: torch.Tensor, fake: torch.Tensor, generator=N
     >>> gradient_penalty(plane, torch.zeros(2, 2), torch.ones(2, 2)).tolist()
     [16.0, 16.0]
     """
+    require(callable(critic), "critic", critic, "a network, or another function of a batch")
     for name, x in (("real", real), ("fake", fake)):
         ok = isinstance(x, torch.Tensor) and x.ndim > 1 and x.is_floating_point()
         shown = tuple(x.shape) if isinstance(x, torch.Tensor) else x

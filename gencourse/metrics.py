@@ -157,9 +157,9 @@ def kid(real, fake, subsets=20, subset_size=500, seed=0) -> tuple[float, float]:
     """
     real, fake = _two_sets(real=real, fake=fake)
     most = min(len(real), len(fake))
+    require_seed(seed)
     require(is_whole(subsets) and subsets > 0, "subsets", subsets, "a positive integer")
     require(is_whole(subset_size) and 1 < subset_size <= most, "subset_size", subset_size, f"from 2 to {most}")
-    require_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it keeps all features: they are small
         from torchmetrics.image.kid import KernelInceptionDistance

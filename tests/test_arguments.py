@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from twins import must_fail
 
 import gencourse as gc
-from gencourse import ArgumentError, check, data, distances, losses, nets, plot, runtime
+from gencourse import ArgumentError, check, data, distances, losses, metrics, nets, plot, runtime
 
 HALF, NAN = [0.5, 0.5], math.nan
-ONE, FIELD = torch.ones(3), torch.zeros(2, 1, 28, 28)
+ONE, FIELD, POINTS = torch.ones(3), torch.zeros(2, 1, 28, 28), torch.ones(3, 2)
 NO_STEP = lambda x: {"v": 0.0}
 
 # function -> rows (argument, bad value, the other arguments[, the value as the message shows it])
@@ -101,27 +101,80 @@ BAD = {
     ],
     **{
         f: [
-            ("real_logits", 3, {"fake_logits": ONE}),
-            ("real_logits", torch.ones(3, 2), {"fake_logits": ONE}, "(3, 2)"),
-            ("fake_logits", torch.ones(3, dtype=torch.long), {"real_logits": ONE}, "(3,)"),
-            ("fake_logits", torch.ones(4), {"real_logits": ONE}, "(4,)"),
+            (f"real_{what}", 3, {f"fake_{what}": ONE}),
+            (f"real_{what}", POINTS, {f"fake_{what}": ONE}, "(3, 2)"),
+            (f"fake_{what}", torch.ones(3, dtype=torch.long), {f"real_{what}": ONE}, "(3,)"),
+            (f"fake_{what}", torch.ones(4), {f"real_{what}": ONE}, "(4,)"),
+            *(("real_target", bad, {"real_logits": ONE, "fake_logits": ONE}) for bad in targets),
         ]
-        for f in (losses.discriminator_loss, losses.value)
+        for f, what, targets in (
+            (losses.discriminator_loss, "logits", (0, 1.5, NAN, "soft", True)),
+            (losses.value, "logits", ()),
+            (losses.critic_loss, "scores", ()),
+        )
     },
     **{
-        f: [("fake_logits", "high", {}), ("fake_logits", torch.tensor(1.0), {}, "()")]
-        for f in (losses.generator_loss, losses.generator_loss_saturating)
+        f: [(name, "high", {}), (name, torch.tensor(1.0), {}, "()")]
+        for f, name in (
+            (losses.generator_loss, "fake_logits"),
+            (losses.generator_loss_saturating, "fake_logits"),
+            (losses.critic_generator_loss, "fake_scores"),
+        )
     },
+    losses.gradient_penalty: [
+        ("critic", 3, {"real": POINTS, "fake": POINTS}),
+        ("real", ONE, {"critic": NO_STEP, "fake": POINTS}, "(3,)"),
+        ("fake", "cat", {"critic": NO_STEP, "real": POINTS}),
+        ("fake", torch.ones(1, 2), {"critic": NO_STEP, "real": POINTS}, "(1, 2)"),
+    ],
     nets.mlp: [
         *(("sizes", bad, {}) for bad in ([3], [3, 0], [3, 2.5, 1], 3)),
         ("activation", "relu", {"sizes": [2, 1]}),
     ],
     nets.MLPGenerator: [
-        *(("latent_dim", bad, {}) for bad in (0, True)),
+        ("latent_dim", 0, {}),
+        ("latent_dim", True, {}),
         ("hidden", 1.5, {}),
         ("image_shape", (0, 9), {}),
     ],
     nets.MLPDiscriminator: [("hidden", -1, {}), ("dropout", 1.0, {}), ("dropout", "x", {}), ("image_shape", 28, {})],
+    nets.DCGANGenerator: [("latent_dim", 0, {}), ("channels", [8, 0], {}), ("image_shape", (1, 28, 30), {})],
+    nets.DCGANDiscriminator: [("channels", 8, {}), ("image_shape", (1, 1, 28, 28), {}), ("batch_norm", 1, {})],
+    gc.track: [("items", 3, {}), ("items", [], {})],
+    metrics.digit_classifier: [("steps", 0, {}), ("steps", 2.5, {})],
+    **{
+        f: [
+            ("x", 3, {"classifier": None}),
+            ("x", FIELD[:0], {"classifier": None}, "(0, 1, 28, 28)"),
+            ("x", FIELD[..., 1:], {"classifier": None}, "(2, 1, 28, 27)"),
+            ("x", FIELD + 2, {"classifier": None}, "from 2.00 to 2.00"),
+            ("x", FIELD * NAN, {"classifier": None}, "from nan to nan"),
+            ("classifier", metrics.DigitClassifier(), {"x": FIELD}, "in train mode"),
+        ]
+        for f in (metrics.features, metrics.class_shares)
+    },
+    metrics.class_entropy: [("shares", HALF, {}), ("shares", ONE, {}), ("shares", torch.tensor([1.5, -0.5]), {})],
+    **{
+        f: [
+            ("real", ONE, {"fake": POINTS}, "(3,)"),
+            ("fake", "cat", {"real": POINTS}),
+            ("fake", POINTS[:1], {"real": POINTS}, "(1, 2)"),
+            ("fake", torch.ones(3, 3), {"real": POINTS}, "(3, 3)"),
+            ("fake", POINTS * NAN, {"real": POINTS}, "NaN or infinity"),
+            *((name, bad, {"real": POINTS, "fake": POINTS}) for name, bad in own),
+        ]
+        for f, own in (
+            (metrics.fid, []),
+            (metrics.kid, [("subsets", 0), ("subset_size", 4), ("subset_size", 1), ("seed", -1)]),
+            (metrics.prdc, [("k", 0), ("k", 3), ("k", 1.5)]),
+        )
+    },
+    metrics.report: [("most", 1, {"classifier": None, "real": FIELD, "fake": FIELD})],
+    metrics.modes: [
+        ("samples", ONE, {"centres": POINTS, "radius": 1}, "(3,)"),
+        ("centres", torch.ones(3, 3), {"samples": POINTS, "radius": 1}, "(3, 3)"),
+        *(("radius", bad, {"samples": POINTS, "centres": POINTS}) for bad in (0, NAN, "wide")),
+    ],
     check.close: [
         ("expected", "right", {"answer": 1}),
         ("mistakes", [1], {"answer": 1, "expected": 1}),

@@ -42,11 +42,7 @@ BAD = {
         ("weights", [1.0], {"means": [0, 1], "stds": [1, 1]}),
     ],
     data.ring_of_gaussians: [
-        ("modes", 0, {}),
-        ("radius", -1, {}),
-        ("radius", "2", {}),
-        ("std", 0, {}),
-        ("std", "a", {}),
+        *((name, bad, {}) for name, bad in (("modes", 0), ("radius", -1), ("radius", "2"), ("std", 0), ("std", "a"))),
     ],
     data.grid_of_gaussians: [("side", 2.5, {}), ("spacing", NAN, {}), ("std", -0.1, {})],
     gc.batches: [
@@ -114,13 +110,10 @@ BAD = {
         )
     },
     **{
-        f: [(name, "high", {}), (name, torch.tensor(1.0), {}, "()")]
-        for f, name in (
-            (losses.generator_loss, "fake_logits"),
-            (losses.generator_loss_saturating, "fake_logits"),
-            (losses.critic_generator_loss, "fake_scores"),
-        )
+        f: [("fake_logits", "high", {}), ("fake_logits", torch.tensor(1.0), {}, "()")]
+        for f in (losses.generator_loss, losses.generator_loss_saturating)
     },
+    losses.critic_generator_loss: [("fake_scores", "high", {}), ("fake_scores", torch.tensor(1.0), {}, "()")],
     losses.gradient_penalty: [
         ("critic", 3, {"real": POINTS, "fake": POINTS}),
         ("real", ONE, {"critic": NO_STEP, "fake": POINTS}, "(3,)"),
@@ -132,8 +125,7 @@ BAD = {
         ("activation", "relu", {"sizes": [2, 1]}),
     ],
     nets.MLPGenerator: [
-        ("latent_dim", 0, {}),
-        ("latent_dim", True, {}),
+        *(("latent_dim", bad, {}) for bad in (0, True)),
         ("hidden", 1.5, {}),
         ("image_shape", (0, 9), {}),
     ],

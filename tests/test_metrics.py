@@ -267,9 +267,11 @@ def test_features_and_shares():
 def test_report():
     net, images = metrics.DigitClassifier().eval(), data.digits().x
     row = report(net, images[:700], images[700:])
-    names = ["samples", "FID", "KID x 1000", "precision", "recall", "density", "coverage", "entropy"]
+    names = ["samples", "FID", "KID", "precision", "recall", "density", "coverage", "entropy"]
     assert list(row) == names and all(math.isfinite(v) for v in row.values()) and row["samples"] == 800
     a, b = features(net, images[:700]), features(net, images[700:])
-    assert row["FID"] == fid(a, b) and row["KID x 1000"] == 1000 * kid(a[:700], b[:700])[0]
-    assert {name: row[name] for name in names[3:7]} == prdc(a[:700], b[:700])
+    assert row["FID"] == fid(a, b) and row["KID"] == kid(a, b)[0]
+    fewer = report(net, images[:700], images[700:], most=700)  # all of the first set, a random part of the second
+    assert all(abs(fewer[name] - value) < 0.1 for name, value in prdc(a, b[:700]).items())
+    assert fewer == report(net, images[:700], images[700:], most=700)
     assert report(net, images[:3], images[3:5])["samples"] == 2

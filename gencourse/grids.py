@@ -5,6 +5,7 @@ import numbers
 
 import matplotlib
 import numpy as np
+from matplotlib.textpath import TextPath
 
 from .errors import require
 from .picture import DPI, RATIO, STYLE, array, picture
@@ -24,6 +25,13 @@ def _cols(cols, count):
     ok = cols is None or (isinstance(cols, int) and cols >= 1)
     require(ok, "cols", cols, "a whole number, at least 1, or None")
     return min(cols or math.ceil(math.sqrt(count)), count)
+
+
+def _width(texts):
+    """How many pixels the widest line of some texts takes."""
+    with matplotlib.rc_context(STYLE):
+        lines = [line for text in texts for line in str(text).split("\n") if line.strip()]
+        return max((math.ceil(TextPath((0, 0), line).get_extents().x1 * DPI / 72) for line in lines), default=0)
 
 
 def tile(images, cols=None, gap=1):
@@ -80,8 +88,7 @@ def image_grid(images, cols=None, *, alt, title=None, labels=None, heads=None, s
         require(ok, name, texts, f"{count} texts (the grid is {rows} x {cols})")
     zoom = max(1, round(min(560 * RATIO / max(sheet.shape[:2]), 6 * 28 / max(cell) * RATIO / 2) * scale))
     high, wide = (side * zoom for side in sheet.shape[:2])
-    longest = max((len(line) for text in labels or [] for line in str(text).split("\n")), default=0)
-    left, top = (16 * longest + 24 if labels else 0), (70 if title else 0) + (50 if heads else 0)
+    left, top = (_width(labels) + 24 if labels else 0), (70 if title else 0) + (50 if heads else 0)
     with matplotlib.rc_context(STYLE):
         fig = matplotlib.figure.Figure(figsize=((left + wide) / DPI, (top + high) / DPI), dpi=DPI)
         ax = fig.add_axes((left / (left + wide), 0, wide / (left + wide), high / (top + high)))

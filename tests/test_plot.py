@@ -174,6 +174,13 @@ def test_image_grid_shows_each_pixel_where_it_belongs():
     assert plot.image_grid(images, 3, alt="Noise.", scale=0.5).image.width < 0.7 * picture.image.width
 
 
+@pytest.mark.parametrize("label", ["WGAN-GP", "WWWWWWWWWW", "$W_1$", "i", "two\nlines", ""])
+def test_image_grid_makes_room_for_every_label(label):
+    grid = plot.image_grid(torch.zeros(4, 1, 28, 28), 2, alt="Grey.", labels=[label, ""])
+    sheet = np.asarray(grid.image.convert("L"))
+    assert (sheet[:, :3] == 255).all() and sheet.shape[1] < 342 + 24 + 60 * (len(label) + 1)
+
+
 def test_image_grid_clips_keeps_colour_and_makes_room_for_labels():
     red = torch.stack([torch.ones(8, 8), -torch.ones(8, 8), -torch.ones(8, 8)])[None] * 5
     _, pixels = image_of(plot.image_grid(red, alt="Red.").html())

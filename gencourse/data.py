@@ -4,6 +4,7 @@ import html
 import warnings
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from .archives import archives, fetch, found, read_idx, root
@@ -15,6 +16,7 @@ __all__ = [
     "TOY_SETS",
     "Images",
     "batches",
+    "binarize",
     "digits",
     "draws",
     "fashion_mnist",
@@ -116,6 +118,45 @@ def _banner(name, error):
 
     style = "border:3px solid #d55e00;padding:.6em 1em;font-size:110%"
     display(HTML(f'<div role="alert" style="{style}"><b>Substitute data.</b> {html.escape(text)}</div>'))
+
+
+def binarize(x, seed=None) -> torch.Tensor:
+    """Black-and-white images drawn from grey ones: a pixel x in [-1, 1] becomes 1 with probability (x + 1) / 2.
+
+    Args:
+        x: images in [-1, 1] of any shape (N, ...), floating point.
+        seed: an integer for static binarization: one draw, the same for ever and on every machine, whose
+            likelihoods can be compared. None for dynamic binarization: drawn anew at each call, from torch's global
+            generator, so that a training set never repeats.
+
+    Returns:
+        float32 of the same shape, on the same device, with values 0 and 1.
+
+    Raises:
+        ArgumentError: if ``x`` is not floating point or leaves [-1, 1] by more than 0.001, or for a bad seed.
+
+    Source: Salakhutdinov & Murray (2008), "On the quantitative analysis of deep belief networks", for the practice.
+
+    >>> binarize(torch.tensor([[-1.0, 1.0, 1.0]])).tolist()
+    [[0.0, 1.0, 1.0]]
+    >>> binarize(torch.zeros(1, 6), seed=0).tolist()
+    [[0.0, 0.0, 0.0, 0.0, 1.0, 0.0]]
+    """
+    ok = isinstance(x, torch.Tensor) and x.ndim > 0 and x.is_floating_point()
+    shown = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else x
+    require(ok, "x", shown, "images: a floating-point tensor of shape (N, ...)")
+    if not (x.abs() <= 1 + 1e-3).all():  # refuses NaN too
+        require(False, "x", f"values from {x.min():.4g} to {x.max():.4g}", "in [-1, 1], as all images of the course")
+    if seed is None:
+        return (torch.rand_like(x, dtype=torch.float32) < (x.float() + 1) / 2).float()
+    require_seed(seed)
+    # NumPy promises that the stream of RandomState never changes; torch and NumPy's newer generators promise nothing
+    stream = np.random.RandomState(int(seed))
+    result = torch.empty(x.shape, dtype=torch.float32)
+    for images, drawn in zip(x.detach().split(1000), result.split(1000)):  # float64 of all at once would be large
+        p = ((images.cpu().double() + 1) * 127.5).round() / 255  # of the byte: float32 rounds differently elsewhere
+        drawn.copy_(torch.from_numpy(stream.random_sample(images.shape)) < p)
+    return result.to(x.device)
 
 
 class batches:

@@ -10,11 +10,19 @@ from matplotlib.figure import Figure
 from twins import must_fail
 
 import gencourse as gc
-from gencourse import ArgumentError, check, data, distances, losses, metrics, nets, plot, runtime
+from gencourse import ArgumentError, check, data, distances, likelihoods, losses, metrics, nets, plot, runtime
 
 HALF, NAN = [0.5, 0.5], math.nan
 ONE, FIELD, POINTS = torch.ones(3), torch.zeros(2, 1, 28, 28), torch.ones(3, 2)
 NO_STEP = lambda x: {"v": 0.0}
+
+
+def calls(right, **bad):
+    """Rows for a call that is right but for one argument at a time; of a bad tensor the message shows the shape."""
+    shape = lambda v: [str(tuple(v.shape))] if isinstance(v, torch.Tensor) else []
+    rest = lambda name: {k: v for k, v in right.items() if k != name}
+    return [(name, v, rest(name), *shape(v)) for name, values in bad.items() for v in values]
+
 
 # function -> rows (argument, bad value, the other arguments[, the value as the message shows it])
 BAD = {
@@ -23,48 +31,34 @@ BAD = {
     data.fashion_mnist: [("split", None, {}), ("device", "nowhere", {})],
     data.digits: [("split", 0, {}), ("device", "nowhere", {})],
     data.found: [("name", "CIFAR", {})],
-    data.toy: [
-        ("name", "spiral", {"n": 5}),
-        ("n", 0, {"name": "ring"}),
-        ("n", 2.5, {"name": "ring"}),
-        ("seed", -1, {"name": "moons", "n": 5}),
-        ("seed", "zero", {"name": "grid", "n": 5}),
-    ],
-    data.mixture_1d: [
-        ("means", [], {"stds": []}),
-        ("means", "low", {"stds": [1]}),
-        ("means", [NAN], {"stds": [1]}),
-        ("means", 3.0, {"stds": [1]}),
-        ("stds", [1.0], {"means": [0, 1]}),
-        ("stds", [1.0, 0.0], {"means": [0, 1]}),
-        ("stds", [1.0, math.inf], {"means": [0, 1]}),
-        ("weights", [1.0, -1.0], {"means": [0, 1], "stds": [1, 1]}),
-        ("weights", [1.0], {"means": [0, 1], "stds": [1, 1]}),
-    ],
+    data.toy: calls({"name": "grid", "n": 5}, name=["spiral"], n=[0, 2.5], seed=[-1, "zero"]),
+    data.mixture_1d: calls(
+        {"means": [0, 1], "stds": [1, 1]},
+        means=[[], "low", [NAN], 3.0],
+        stds=[[1.0], [1.0, 0.0], [1.0, math.inf]],
+        weights=[[1.0, -1.0], [1.0]],
+    ),
     data.ring_of_gaussians: [
         *((name, bad, {}) for name, bad in (("modes", 0), ("radius", -1), ("radius", "2"), ("std", 0), ("std", "a"))),
     ],
     data.grid_of_gaussians: [("side", 2.5, {}), ("spacing", NAN, {}), ("std", -0.1, {})],
+    data.binarize: [
+        *calls({"x": FIELD}, x=[3, torch.tensor(0.0), FIELD.long()], seed=[-1, 0.5]),
+        ("x", FIELD + 2, {}, "from 2 to 2"),
+        ("x", FIELD * NAN, {}, "from nan to nan"),
+    ],
     gc.batches: [
         ("x", [1, 2], {"batch_size": 1}, "list"),
         ("x", (), {"batch_size": 1}, "tuple"),
         ("x", torch.tensor(1.0), {"batch_size": 1}, "Tensor"),
         ("x", (ONE, torch.ones(4)), {"batch_size": 1}, "[3, 4]"),
-        ("batch_size", 0, {"x": ONE}),
-        ("batch_size", 4, {"x": ONE}),
-        ("batch_size", 1.0, {"x": ONE}),
-        ("seed", "a", {"x": ONE, "batch_size": 1}),
+        *calls({"x": ONE, "batch_size": 1}, batch_size=[0, 4, 1.0], seed=["a"]),
     ],
     gc.draws: [("source", 3, {"batch_size": 1}), ("batch_size", 0, {"source": torch.randn})],
     gc.fit: [
-        ("step", 3, {"batches": [], "steps": 1}),
-        ("batches", 3, {"step": NO_STEP, "steps": 1}),
+        *calls({"step": NO_STEP, "batches": [], "steps": 1}, step=[3], batches=[3], steps=[0, 2.0]),
+        *calls({"step": NO_STEP, "batches": [], "steps": 1}, snapshot=[3], snapshots=[0], checkpoint=[3]),
         ("batches", ONE, {"step": NO_STEP, "steps": 1}),
-        ("steps", 0, {"step": NO_STEP, "batches": []}),
-        ("steps", 2.0, {"step": NO_STEP, "batches": []}),
-        ("snapshot", 3, {"step": NO_STEP, "batches": [], "steps": 1}),
-        ("snapshots", 0, {"step": NO_STEP, "batches": [], "steps": 1}),
-        ("checkpoint", 3, {"step": NO_STEP, "batches": [], "steps": 1}),
         ("state", None, {"step": NO_STEP, "batches": gc.batches(ONE, 1), "steps": 1, "checkpoint": "file"}),
     ],
     **{
@@ -120,18 +114,30 @@ BAD = {
         ("fake", "cat", {"critic": NO_STEP, "real": POINTS}),
         ("fake", torch.ones(1, 2), {"critic": NO_STEP, "real": POINTS}, "(1, 2)"),
     ],
-    nets.mlp: [
-        *(("sizes", bad, {}) for bad in ([3], [3, 0], [3, 2.5, 1], 3)),
-        ("activation", "relu", {"sizes": [2, 1]}),
+    likelihoods.bernoulli_log_prob: [
+        *calls({"logits": POINTS, "x": POINTS}, logits=[3, ONE, POINTS.long()], x=["cat", POINTS[:1]]),
+        *(("x", POINTS * grey, {"logits": POINTS}, str(grey)) for grey in (0.5, NAN)),
     ],
-    nets.MLPGenerator: [
-        *(("latent_dim", bad, {}) for bad in (0, True)),
-        ("hidden", 1.5, {}),
-        ("image_shape", (0, 9), {}),
-    ],
+    likelihoods.gaussian_log_prob: calls(
+        {"x": POINTS, "mu": POINTS, "logvar": 0.0},
+        x=[3, ONE, POINTS.long()],
+        mu=[0.0, ONE],
+        logvar=[None, NAN, "wide", ONE, POINTS[None], POINTS.long()],
+    ),
+    likelihoods.gaussian_kl: calls(
+        {"mu": POINTS, "logvar": POINTS, "mu_p": 0.0, "logvar_p": 0.0},
+        **{"mu": [3, ONE, POINTS.long()], "logvar": [0.0, POINTS[:1], POINTS.long()]},
+        **{"mu_p": ["zero", None, ONE, POINTS.long()], "logvar_p": [math.inf, None, ONE, POINTS.long()]},
+    ),
+    likelihoods.importance_bound: calls({}, log_weights=[3, ONE, POINTS[:0], POINTS.long()]),
+    likelihoods.bits_per_dim: calls({"nats": 1.0, "dims": 2}, nats=["few", NAN, ONE.long()], dims=[0, 2.0]),
+    nets.mlp: calls({"sizes": [2, 1]}, sizes=[[3], [3, 0], [3, 2.5, 1], 3], activation=["relu"]),
+    nets.MLPGenerator: calls({}, latent_dim=[0, True], hidden=[1.5], image_shape=[(0, 9)]),
     nets.MLPDiscriminator: [("hidden", -1, {}), ("dropout", 1.0, {}), ("dropout", "x", {}), ("image_shape", 28, {})],
     nets.DCGANGenerator: [("latent_dim", 0, {}), ("channels", [8, 0], {}), ("image_shape", (1, 28, 30), {})],
     nets.DCGANDiscriminator: [("channels", 8, {}), ("image_shape", (1, 1, 28, 28), {}), ("batch_norm", 1, {})],
+    nets.ConvEncoder: calls({}, latent_dim=[0], hidden=[2.0], channels=[8], image_shape=[(1, 28, 30)]),
+    nets.ConvDecoder: calls({}, latent_dim=[True], hidden=[0], channels=[[8, 0]], image_shape=[28]),
     gc.track: [("items", 3, {}), ("items", [], {})],
     metrics.digit_classifier: [("steps", 0, {}), ("steps", 2.5, {})],
     **{
@@ -167,21 +173,14 @@ BAD = {
         ("centres", torch.ones(3, 3), {"samples": POINTS, "radius": 1}, "(3, 3)"),
         *(("radius", bad, {"samples": POINTS, "centres": POINTS}) for bad in (0, NAN, "wide")),
     ],
-    check.close: [
-        ("expected", "right", {"answer": 1}),
-        ("mistakes", [1], {"answer": 1, "expected": 1}),
-        ("mistakes['m']", "wrong", {"answer": 1, "expected": 1}),
-        ("atol", -1, {"answer": 1, "expected": 1}),
-        ("rtol", "a", {"answer": 1, "expected": 1}),
-    ],
-    check.function: [
-        ("reference", 3, {"answer": abs, "cases": [(1,)]}),
-        ("cases", [], {"answer": abs, "reference": abs}),
-        ("cases", [1.0], {"answer": abs, "reference": abs}),
-        ("mistakes", "m", {"answer": abs, "reference": abs, "cases": [(1,)]}),
-        ("mistakes['m']", 3, {"answer": abs, "reference": abs, "cases": [(1,)]}),
-        ("atol", NAN, {"answer": abs, "reference": abs, "cases": [(1,)]}),
-    ],
+    check.close: calls(
+        {"answer": 1, "expected": 1},
+        **{"expected": ["right"], "mistakes": [[1]], "mistakes['m']": ["wrong"], "atol": [-1], "rtol": ["a"]},
+    ),
+    check.function: calls(
+        {"answer": abs, "reference": abs, "cases": [(1,)]},
+        **{"reference": [3], "cases": [[], [1.0]], "mistakes": ["m"], "mistakes['m']": [3], "atol": [NAN]},
+    ),
     check.choice: [
         ("why", [], {"answer": "a", "correct": "a"}),
         ("correct", "c", {"answer": "a", "why": {"a": "yes", "b": "no"}}),

@@ -2,6 +2,7 @@
 
 from .dcgan import DCGANDiscriminator, DCGANGenerator
 from .mlp import MLPDiscriminator, MLPGenerator, mlp
+from .unet import UNet, time_embedding
 from .vae import ConvDecoder, ConvEncoder
 
 __all__ = [
@@ -11,5 +12,7 @@ __all__ = [
     "DCGANGenerator",
     "MLPDiscriminator",
     "MLPGenerator",
+    "UNet",
     "mlp",
+    "time_embedding",
 ]

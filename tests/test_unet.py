@@ -117,7 +117,7 @@ def test_labels():
 
 
 def test_size():
-    """Small enough for two cores: the number of weights that the text states is that of the defaults."""
+    """The default network is small enough to train on two cores."""
     assert 300_000 < sum(w.numel() for w in UNet().parameters()) < 500_000
 
 

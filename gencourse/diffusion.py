@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from .errors import is_real, is_whole, require
-from .samplers import bridge, ddim, ddpm, euler, flow_path, guided, require_batch, require_like, shown
+from .errors import is_real, is_whole, require, shown
+from .samplers import bridge, ddim, ddpm, euler, flow_path, guided, require_batch, require_like
 
 __all__ = [
     "Schedule", "linear_schedule", "cosine_schedule", "q_sample", "posterior", "Prediction", "convert",

@@ -55,6 +55,18 @@ def require(ok, argument, value, allowed):
         raise ArgumentError(f"{argument}={shown if len(shown) <= 80 else shown[:77] + '...'}: must be {allowed}")
 
 
+def shown(value):
+    """What a message shows of an argument that may be large: the shape of a tensor, anything else as it is.
+
+    >>> import torch
+    >>> shown(torch.zeros(2, 3)), shown("zeros")
+    ((2, 3), 'zeros')
+    """
+    import torch
+
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else value
+
+
 def is_whole(value) -> bool:
     """Whether this is an integer, Python's or NumPy's, and no truth value.
 

@@ -9,21 +9,17 @@ import math
 import torch
 from torch.nn.functional import softplus
 
-from .errors import is_real, is_whole, require
-
-
-def _shown(value):
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else value
+from .errors import is_real, is_whole, require, shown
 
 
 def _batch(name, value):
     ok = isinstance(value, torch.Tensor) and value.ndim > 1 and value.is_floating_point()
-    require(ok, name, _shown(value), "a floating-point tensor of shape (B, ...): (B, 1) for one number per sample")
+    require(ok, name, shown(value), "a floating-point tensor of shape (B, ...): (B, 1) for one number per sample")
 
 
 def _same_shape(name, value, first, like):
     ok = isinstance(value, torch.Tensor) and value.shape == like.shape
-    require(ok, name, _shown(value), f"a tensor of the same shape as {first}, {tuple(like.shape)}")
+    require(ok, name, shown(value), f"a tensor of the same shape as {first}, {tuple(like.shape)}")
 
 
 def _fitting(name, value, first, like):
@@ -153,7 +149,7 @@ def importance_bound(log_weights: torch.Tensor) -> torch.Tensor:
     """
     ok = isinstance(log_weights, torch.Tensor) and log_weights.ndim == 2 and len(log_weights) > 0
     ok = ok and log_weights.is_floating_point()
-    require(ok, "log_weights", _shown(log_weights), "a floating-point tensor of shape (k, B), with k at least 1")
+    require(ok, "log_weights", shown(log_weights), "a floating-point tensor of shape (k, B), with k at least 1")
     return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
@@ -174,6 +170,6 @@ def bits_per_dim(nats, dims):
     1.0
     """
     ok = is_real(nats) or (isinstance(nats, torch.Tensor) and nats.is_floating_point())
-    require(ok, "nats", _shown(nats), "a finite number, or a floating-point tensor")
+    require(ok, "nats", shown(nats), "a finite number, or a floating-point tensor")
     require(is_whole(dims) and dims > 0, "dims", dims, "a positive integer")
     return nats / (dims * math.log(2))

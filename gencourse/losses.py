@@ -8,7 +8,7 @@ Critics return scores: any real number, with no sigmoid behind it.
 import torch
 from torch.nn.functional import softplus
 
-from .errors import is_real, require
+from .errors import is_real, require, shown
 
 
 def _scores(**named):
@@ -18,8 +18,7 @@ def _scores(**named):
             and value.is_floating_point()
             and (value.ndim == 1 or (value.ndim == 2 and value.shape[1] == 1))
         )
-        shown = tuple(value.shape) if isinstance(value, torch.Tensor) else value
-        require(ok, name, shown, "a tensor of floating-point numbers of shape (B,) or (B, 1)")
+        require(ok, name, shown(value), "a tensor of floating-point numbers of shape (B,) or (B, 1)")
         yield value.reshape(-1)
 
 
@@ -168,8 +167,7 @@ def gradient_penalty(critic, real: torch.Tensor, fake: torch.Tensor, generator=N
     require(callable(critic), "critic", critic, "a network, or another function of a batch")
     for name, x in (("real", real), ("fake", fake)):
         ok = isinstance(x, torch.Tensor) and x.ndim > 1 and x.is_floating_point()
-        shown = tuple(x.shape) if isinstance(x, torch.Tensor) else x
-        require(ok, name, shown, "a batch of samples: a floating-point tensor of shape (B, ...)")
+        require(ok, name, shown(x), "a batch of samples: a floating-point tensor of shape (B, ...)")
     require(real.shape == fake.shape, "fake", tuple(fake.shape), f"of the same shape as real, {tuple(real.shape)}")
     alpha = torch.rand(len(real), generator=generator, device=real.device if generator is None else generator.device)
     alpha = alpha.to(real).view(-1, *[1] * (real.ndim - 1))  # one per pair: (B, 1, ...)

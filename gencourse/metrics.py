@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .classifier import DigitClassifier, digit_classifier
-from .errors import is_real, is_whole, require, require_seed
+from .errors import is_real, is_whole, require, require_seed, shown
 
 __all__ = [
     "DigitClassifier",
@@ -34,8 +34,7 @@ def _in_parts(function, x, size=1000):
 
 def _require_images(x):
     ok = isinstance(x, torch.Tensor) and x.is_floating_point() and x.shape[1:] == (1, 28, 28) and len(x) > 0
-    shown = tuple(x.shape) if isinstance(x, torch.Tensor) else x
-    require(ok, "x", shown, "float images of shape (N, 1, 28, 28), N > 0")
+    require(ok, "x", shown(x), "float images of shape (N, 1, 28, 28), N > 0")
     inside = bool(((x >= -1.001) & (x <= 1.001)).all())
     require(inside, "x", f"values from {x.min():.2f} to {x.max():.2f}", "in [-1, 1], as all images of the course")
 
@@ -83,8 +82,7 @@ def class_entropy(shares) -> float:
 def _two_sets(least=2, **named):
     for name, v in named.items():
         ok = isinstance(v, torch.Tensor) and v.ndim == 2 and v.is_floating_point()
-        shown = tuple(v.shape) if isinstance(v, torch.Tensor) else v
-        require(ok and len(v) >= least, name, shown, f"features of shape (N, F), N at least {least}")
+        require(ok and len(v) >= least, name, shown(v), f"features of shape (N, F), N at least {least}")
         require(bool(v.isfinite().all()), name, "NaN or infinity among the features", "finite everywhere")
     (first, a), (second, b) = named.items()
     require(a.shape[1] == b.shape[1], second, tuple(b.shape), f"with as many features as {first}, {a.shape[1]}")

@@ -6,12 +6,7 @@ numbers: on an accelerator no step waits for a number to come back.
 
 import torch
 
-from .errors import is_real, is_whole, require
-
-
-def shown(value):
-    """What a message shows of an argument: the shape of a tensor, anything else as it is."""
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else value
+from .errors import is_real, is_whole, require, shown
 
 
 def require_batch(name, x):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from ..errors import is_whole, require
+from ..errors import is_whole, require, shown
 from .mlp import _require_batch, _require_sizes
 
 
@@ -32,7 +32,7 @@ def time_embedding(t, dim=64, longest=10_000.0) -> torch.Tensor:
     [1.0, 1.0, 0.0, 0.0]
     """
     ok = isinstance(t, torch.Tensor) and t.ndim == 1
-    require(ok, "t", tuple(t.shape) if isinstance(t, torch.Tensor) else t, "a tensor of shape (B,)")
+    require(ok, "t", shown(t), "a tensor of shape (B,)")
     require(is_whole(dim) and dim > 0 and dim % 2 == 0, "dim", dim, "a positive even integer")
     frequencies = torch.exp(-math.log(longest) * torch.linspace(0, 1, dim // 2, device=t.device))
     angles = t[:, None].float() * frequencies

@@ -61,7 +61,7 @@ def record(nb, seconds, outputs=True):
 
 
 def run(path):
-    """Run one notebook and save its outputs; returns what forbids saving, then nothing is saved."""
+    """Run one notebook and save its outputs; returns what forbids it (the run is then kept in .refused)."""
     nb = nbformat.read(path, as_version=4)
     try:
         seconds = execute(nb, path.parent)
@@ -73,8 +73,11 @@ def run(path):
     written = nbformat.writes(nb) + "\n"
     if len(written.encode()) > rules.MOST_BYTES:
         problems.append(f"{len(written.encode()):,} bytes, at most {rules.MOST_BYTES:,} are allowed")
-    if not problems:
-        path.write_text(written, encoding="utf-8")
+    if problems:  # twenty minutes of work are not thrown away
+        path = path.parent / ".refused" / path.name
+        path.parent.mkdir(exist_ok=True)
+        problems.append(f"The run itself is kept in {path.parent.name}/{path.name}, beside the notebooks.")
+    path.write_text(written, encoding="utf-8")
     return problems
 
 

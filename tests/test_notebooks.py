@@ -98,6 +98,8 @@ def test_the_run_tool_refuses_to_save(source, reason, tmp_path):
     before = path.read_text()
     assert reason in str(run.run(path))
     assert path.read_text() == before
+    kept = tmp_path / ".refused" / "bad.ipynb"  # what it took minutes to make, unless a cell failed
+    assert kept.exists() == (source != "1 / 0")
 
 
 def drop_alt(nb):

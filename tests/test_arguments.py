@@ -7,6 +7,7 @@ import types
 import pytest
 import torch
 from matplotlib.figure import Figure
+from test_arguments_autoregressive import BAD as AUTOREGRESSIVE
 from test_arguments_diffusion import BAD as DIFFUSION
 from twins import must_fail
 
@@ -26,7 +27,7 @@ def calls(right, **bad):
 
 
 # function -> rows (argument, bad value, the other arguments[, the value as the message shows it])
-BAD = DIFFUSION | {
+BAD = AUTOREGRESSIVE | DIFFUSION | {
     gc.seed_everything: [("seed", -1, {}), ("seed", 0.5, {}), ("seed", 2**32, {}), ("seed", True, {})],
     data.mnist: [("split", "validation", {}), ("device", "nowhere", {}), ("device", 1.5, {})],
     data.fashion_mnist: [("split", None, {}), ("device", "nowhere", {})],

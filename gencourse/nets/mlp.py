@@ -14,6 +14,11 @@ def _require_sizes(name, value, least=1):
     require(ok, name, value, f"a list of at least {least} positive integers")
 
 
+def _require_widths(**named):
+    for name, value in named.items():
+        require(is_whole(value) and value > 0, name, value, "a positive integer")
+
+
 def _require_batch(name, value, shape):
     ok = isinstance(value, torch.Tensor) and tuple(value.shape[1:]) == shape and value.ndim == len(shape) + 1
     found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__

@@ -8,14 +8,8 @@ from math import prod
 
 from torch import nn
 
-from ..errors import is_whole, require
 from .dcgan import _smallest_side
-from .mlp import _require_batch
-
-
-def _require_widths(**named):
-    for name, value in named.items():
-        require(is_whole(value) and value > 0, name, value, "a positive integer")
+from .mlp import _require_batch, _require_widths
 
 
 class ConvEncoder(nn.Module):

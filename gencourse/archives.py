@@ -1,4 +1,4 @@
-"""Where the image archives lie, and how they get there: intact files only. Used by data.py."""
+"""Where data files lie, and how they get there: intact files only. Used by data.py and texts.py."""
 
 import gzip
 import os
@@ -53,25 +53,37 @@ def _intact(path, md5):
 
 
 def fetch(name, file, md5):
-    """The path of one intact archive: the kept copy, or a fresh download that replaces a damaged one."""
-    kept = root() / name / "raw"
-    for folder in (kept, *(Path(f.name) / name for f in _session_folders)):
-        if _intact(folder / file, md5):
-            return folder / file
+    """The path of one intact archive of an image set."""
+    return fetch_file(f"{name}/raw", file, md5, SETS[name].mirrors)
+
+
+def fetch_file(folder, file, md5, mirrors):
+    """The path of one intact file: the kept copy, or a fresh download that replaces a damaged one.
+
+    Args:
+        folder: where it belongs, below :func:`root`.
+        file: its name there, and after a mirror's address.
+        md5: its checksum.
+        mirrors: addresses that end in a slash, or that of the file itself.
+    """
+    kept = root() / folder
+    for place in (kept, *(Path(session.name) / folder for session in _session_folders)):
+        if _intact(place / file, md5):
+            return place / file
     lacking = "is damaged" if (kept / file).exists() else "is not in the data folder"
     reasons, patience = [], socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)  # urllib would wait for ever on a dead network
     try:
-        for mirror in SETS[name].mirrors:
+        for mirror in mirrors:
             try:
-                return _download(mirror + file, _writable(kept) / file, md5)
+                return _download(mirror + file if mirror.endswith("/") else mirror, _writable(folder) / file, md5)
             except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: torchvision's "corrupted"
                 reasons.append(f"{mirror.split('/')[2]}: {str(error) or type(error).__name__}")
     finally:
         socket.setdefaulttimeout(patience)
     raise DataError(
-        f"{file} of {name} {lacking}, and no download worked ({'; '.join(reasons)}). "
-        f"Connect to a network, or put the file into {name}/raw under GENCOURSE_DATA."
+        f"{file} of {folder.split('/')[0]} {lacking}, and no download worked ({'; '.join(reasons)}). "
+        f"Connect to a network, or put the file into {folder} under GENCOURSE_DATA."
     )
 
 
@@ -86,11 +98,12 @@ _session_folders = []
 
 
 def _writable(folder):
-    """The folder itself, or one that lasts as long as this process where the folder cannot be written."""
+    """The folder below the root, or one that lasts as long as this process where that cannot be written."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder):
-            return folder
+        kept = root() / folder
+        kept.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept):
+            return kept
     except OSError as error:
         if not _session_folders:
             _session_folders.append(tempfile.TemporaryDirectory(prefix="gencourse-"))
@@ -99,8 +112,8 @@ def _writable(folder):
                 "Set the environment variable GENCOURSE_DATA to a folder that you may write to.",
                 stacklevel=2,
             )
-    session = Path(_session_folders[0].name) / folder.parent.name
-    session.mkdir(exist_ok=True)
+    session = Path(_session_folders[0].name) / folder
+    session.mkdir(parents=True, exist_ok=True)
     return session
 
 

@@ -156,6 +156,68 @@ def _draw(logits, temperature, generator):
     return torch.multinomial((logits / temperature).softmax(1), 1, generator=generator)[:, 0]
 
 
+def keep_likeliest(logits, top_k=None, top_p=None) -> torch.Tensor:
+    """Logits in which all but the likeliest choices are minus infinity; the kept ones are as they were.
+
+    Args:
+        logits: (..., K), floating point.
+        top_k: how many to keep; None for all.
+        top_p: keep the fewest whose probabilities add up to at least this, in (0, 1]; None for all. Both may be given.
+
+    Raises:
+        ArgumentError: for bad arguments.
+
+    Source: Fan et al. (2018), https://arxiv.org/abs/1805.04833; Holtzman et al. (2020), https://arxiv.org/abs/1904.09751.
+
+    >>> p = torch.tensor([0.5, 0.3, 0.2])
+    >>> keep_likeliest(p.log(), top_p=0.6).softmax(-1)
+    tensor([0.6250, 0.3750, 0.0000])
+    """
+    ok = isinstance(logits, torch.Tensor) and logits.ndim > 0 and logits.is_floating_point()
+    require(ok, "logits", shown(logits), "a floating-point tensor (..., K)")
+    require(top_k is None or (is_whole(top_k) and top_k > 0), "top_k", top_k, "a positive integer, or None")
+    require(top_p is None or (is_real(top_p) and 0 < top_p <= 1), "top_p", top_p, "in (0, 1], or None")
+    ordered, places = logits.sort(dim=-1, descending=True, stable=True)
+    keep = torch.ones_like(ordered, dtype=torch.bool)
+    if top_k is not None:
+        keep[..., top_k:] = False
+    if top_p is not None:
+        p = ordered.softmax(-1)
+        keep &= p.cumsum(-1) - p < top_p  # what stands before a kept one does not suffice
+    return logits.masked_fill(~torch.empty_like(keep).scatter_(-1, places, keep), -torch.inf)
+
+
+@torch.no_grad()
+def generate(model, tokens, count, *, temperature=1.0, top_k=None, top_p=None, generator=None) -> torch.Tensor:
+    """Continue sequences, token by token, with keys and values kept: (B, T) -> (B, T + count).
+
+    Where the model's longest sequence is full, it goes on from its later half.
+
+    Args:
+        model: a :class:`gencourse.nets.GPT`.
+        tokens: the beginnings, (B, T) int64, T at least 1.
+        count: how many tokens to add.
+        temperature: divides the logits; 0 for the likeliest token.
+        top_k, top_p: as in :func:`keep_likeliest`.
+        generator: source of the random numbers, on the device of the tokens.
+
+    Raises:
+        ArgumentError: for bad arguments.
+    """
+    ok = isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and tokens.shape[1] > 0 and tokens.dtype == torch.int64
+    require(ok, "tokens", shown(tokens), "an int64 tensor (B, T), T at least 1")
+    require(is_whole(count) and count > 0, "count", count, "a positive integer")
+    require(is_real(temperature) and temperature >= 0, "temperature", temperature, "a number, at least 0")
+    past, new = None, tokens[:, -model.length :]
+    for _ in range(count):
+        if past is not None and past[0][0].shape[2] == model.length:
+            past, new = None, tokens[:, -max(model.length // 2, 1) :]
+        logits, past = model.extend(new, past)
+        new = _draw(keep_likeliest(logits[:, -1], top_k, top_p), temperature, generator)[:, None]
+        tokens = torch.cat([tokens, new], 1)
+    return tokens
+
+
 def logistic_mixture_log_prob(parameters, x, levels=256) -> torch.Tensor:
     """The log-probability of grey levels under mixtures of discretized logistics, one mixture per pixel; (B,), nats.
 

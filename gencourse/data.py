@@ -10,11 +10,14 @@ import torch
 from .archives import archives, fetch, found, read_idx, root
 from .errors import DataError, is_whole, require, require_seed
 from .runtime import in_kernel
+from .texts import TEXTS, Text
+from .texts import load as load_text
 from .toys import TOY_SETS, grid_of_gaussians, mixture_1d, ring_of_gaussians, toy
 
 __all__ = [
     "TOY_SETS",
     "Images",
+    "Text",
     "batches",
     "binarize",
     "digits",
@@ -26,6 +29,7 @@ __all__ = [
     "mnist",
     "ring_of_gaussians",
     "root",
+    "text",
     "toy",
 ]
 
@@ -40,6 +44,10 @@ class Images(NamedTuple):
 
 def _check(split, device):
     require(split in ("train", "test"), "split", split, "'train' or 'test'")
+    _check_device(device)
+
+
+def _check_device(device):
     try:
         torch.empty(0, device=device)
     except (TypeError, RuntimeError, AssertionError) as error:  # the last: a torch that was built without CUDA
@@ -52,7 +60,7 @@ def _load(name, split, device):
     try:
         x, y = (torch.from_numpy(read_idx(fetch(name, *archive))) for archive in archives(name, split))
     except DataError as error:
-        _banner(name, error)
+        _banner(name, "the 1,797 small digits that ship with scikit-learn stand in", error)
         return digits(split, device)
     x = x.unsqueeze(1).float().div_(127.5).sub_(1)  # bytes 0..255 -> [-1, 1]
     return Images(x.to(device), y.long().to(device), name)
@@ -105,19 +113,49 @@ def digits(split="train", device=None) -> Images:
     return Images(x.to(device), torch.from_numpy(bundle.target[part]).long().to(device), "digits")
 
 
-def _banner(name, error):
+def text(name="shakespeare", device=None) -> Text:
+    """Text, cut into 90 % for training and 10 % for testing.
+
+    Args:
+        name: "shakespeare" (1.1 million characters of plays, the last tenth held out), "names" (32,033 names, one per
+            line, in an order drawn once for all), or "prose" (the words of this course, which need no network).
+        device: where to put the tensors; default the CPU.
+
+    Returns:
+        The text that you really got: with no network and no copy at hand, "prose", and a banner says so.
+
+    Raises:
+        ArgumentError: for another name.
+
+    Source: Karpathy (2015), https://github.com/karpathy/char-rnn, and https://github.com/karpathy/makemore.
+
+    >>> prose = text("prose")
+    >>> prose.decode(prose.encode("likelihood"))
+    'likelihood'
+    """
+    allowed = f"one of {', '.join(TEXTS)}, prose"
+    require(name in (*TEXTS, "prose"), "name", name, allowed)
+    _check_device(device)
+    try:
+        return load_text(name, device)
+    except DataError as error:
+        _banner(name, "the prose of this course stands in", error)
+        return load_text("prose", device)
+
+
+def _banner(name, instead, error):
     """Tell the reader, in a way that cannot be missed, that another data set stands in."""
-    text = (
-        f"{name} could not be loaded, so the 1,797 small digits that ship with scikit-learn stand in. "
-        f"Everything runs, pictures are coarser, and numbers differ from the text. Why: {error}"
+    message = (
+        f"{name} could not be loaded, so {instead}. Everything runs, samples are coarser, and numbers differ from the "
+        f"text. Why: {error}"
     )
     if not in_kernel():
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(message, stacklevel=4)
         return
     from IPython.display import HTML, display
 
     style = "border:3px solid #d55e00;padding:.6em 1em;font-size:110%"
-    display(HTML(f'<div role="alert" style="{style}"><b>Substitute data.</b> {html.escape(text)}</div>'))
+    display(HTML(f'<div role="alert" style="{style}"><b>Substitute data.</b> {html.escape(message)}</div>'))
 
 
 def binarize(x, seed=None) -> torch.Tensor:

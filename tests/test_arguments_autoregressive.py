@@ -6,13 +6,27 @@ import pytest
 import torch
 from test_arguments_diffusion import rows
 
-from gencourse import ArgumentError, autoregressive, nets
+from gencourse import ArgumentError, autoregressive, data, nets
 
 X, LEVELS = torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4, dtype=torch.int64)
 SAME = lambda x: x
 SIZES = {"image_channels": [0, 1.5], "outputs": [0, None]}
 SAMPLE = rows({"model": SAME, "x": X}, start=[-1, 17, 1.0], temperature=[-1, math.nan, None], draw=[3])
+TOKENS = torch.zeros(2, 4, dtype=torch.int64)
+GPT = {"vocabulary": 5, "length": 4}
 BAD = {
+    autoregressive.keep_likeliest: rows({"logits": X}, logits=[3, LEVELS], top_k=[0, 1.5], top_p=[0.0, 1.1, "a"]),
+    autoregressive.generate: rows(
+        {"model": nets.GPT(5, 4), "tokens": TOKENS, "count": 1},
+        tokens=[3, TOKENS[0], TOKENS[:, :0], TOKENS.float()],
+        count=[0, 1.5],
+        temperature=[-1, None],
+        top_k=[0],
+    ),
+    nets.GPT: [
+        *rows(GPT, vocabulary=[0], length=[1.5], width=[0, 66], heads=[0, None], layers=[0], dropout=[1.0, -0.1, None]),
+    ],
+    data.text: rows({}, name=["bible", None], device=["nowhere"]),
     autoregressive.conv_mask: rows({"kernel": 3, "kind": "A"}, kernel=[2, 0, 3.0], kind=["a", None]),
     autoregressive.all_images: [
         *rows({"height": 3, "width": 3}, height=[0, 2.0, 6], width=[-1, True]),

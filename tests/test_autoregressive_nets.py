@@ -37,7 +37,7 @@ def awake(model):
 def seen(model, side=7):
     """(n, n) of 0 and 1: whether an output depends on an input, at random images; no ReLU is dead in all of them."""
     model = awake(model)
-    return (dependence(model, torch.randn(8, 1, side, side, dtype=torch.float64)) > 0).int()
+    return (dependence(model, torch.randn(24, 1, side, side, dtype=torch.float64)) > 0).int()
 
 
 def check_causal(make):

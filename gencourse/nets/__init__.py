@@ -1,6 +1,7 @@
 """Networks, one file per family. They know nothing of losses."""
 
 from .dcgan import DCGANDiscriminator, DCGANGenerator
+from .gpt import GPT
 from .made import MADE
 from .mlp import MLPDiscriminator, MLPGenerator, mlp
 from .pixelcnn import GatedPixelCNN, MaskedConv2d, PixelCNN
@@ -13,6 +14,7 @@ __all__ = [
     "ConvEncoder",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "GPT",
     "GatedPixelCNN",
     "MADE",
     "MLPDiscriminator",

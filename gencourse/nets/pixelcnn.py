@@ -117,6 +117,8 @@ class GatedBlock(nn.Module):
         self.across = nn.Conv2d(2 * hidden, 2 * hidden, 1)
         self.out = nn.Conv2d(hidden, hidden, 1)
         self.label = nn.Embedding(classes, 2 * hidden) if classes else None
+        for layer in (self.vertical, self.horizontal, self.across, self.out):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="tanh")  # with torch's own the stacks fade out
 
     def forward(self, v, h, y=None):
         k, cut = self.reach, -1 if self.first else 0

@@ -6,7 +6,7 @@ from torch.nn.functional import pad
 
 from ..errors import is_whole, require, shown
 from .mlp import _require_widths
-from .pixelcnn import MaskedConv2d, _head, _require_images
+from .pixelcnn import MaskedConv2d, Place, _head, _require_images
 
 
 def skew(x) -> torch.Tensor:
@@ -112,8 +112,8 @@ class DiagonalBiLSTM(nn.Module):
 class PixelRNN(nn.Module):
     """x (B, C, H, W) -> logits (B, outputs, H, W), those of a pixel depending only on earlier pixels.
 
-    A masked 7 x 7 convolution of kind A, residual layers (an LSTM over the image, 1 x 1 back to all channels), and two
-    1 x 1 layers.
+    A masked 7 x 7 convolution of kind A and the place, residual layers (an LSTM over the image, 1 x 1 back to all
+    channels), and two 1 x 1 layers.
 
     Args:
         kind: of its layers: "row" for :class:`RowLSTM`, "diagonal" for :class:`DiagonalBiLSTM`.
@@ -138,14 +138,14 @@ class PixelRNN(nn.Module):
         require(kind in ("row", "diagonal"), "kind", kind, '"row" or "diagonal"')
         layer = RowLSTM if kind == "row" else DiagonalBiLSTM
         self.image_channels = image_channels
-        self.first = MaskedConv2d(image_channels, hidden, 7, "A")
+        self.first, self.place = MaskedConv2d(image_channels, hidden, 7, "A"), Place(hidden)
         self.layers = nn.ModuleList(layer(hidden, hidden // 2) for _ in range(layers))
         self.back = nn.ModuleList(nn.Conv2d(hidden // 2, hidden, 1) for _ in range(layers))
         self.last = _head(hidden, outputs)
 
     def forward(self, x):
         _require_images(x, self.image_channels)
-        h = self.first(x)
+        h = self.first(x) + self.place(x)
         for layer, back in zip(self.layers, self.back, strict=True):
             h = h + back(layer(h))
         return self.last(h)

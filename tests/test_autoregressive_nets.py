@@ -12,7 +12,7 @@ from gencourse.autoregressive import dependence, total_probability
 from gencourse.nets import MADE, GatedPixelCNN, MaskedConv2d, PixelCNN, PixelRNN, pixelcnn, pixelrnn
 
 MODELS = {
-    "MADE": lambda side=7: MADE([4 * side**2, 5 * side**2], (1, side, side)),
+    "MADE": lambda side=7: MADE([10 * side**2, 12 * side**2], (1, side, side)),
     "PixelCNN": lambda side=7: PixelCNN(8, 3, 3),
     "PixelCNN, wide kernels": lambda side=7: PixelCNN(8, 2, kernel=5),
     "gated PixelCNN": lambda side=7: GatedPixelCNN(8, 3),
@@ -133,8 +133,8 @@ def made_with(hidden=torch.ge, last=torch.gt):
     """A MADE whose masks compare degrees otherwise."""
 
     def make(side=7):
-        model, n = MADE([4 * side**2, 5 * side**2], (1, side, side)), side**2
-        degrees = [torch.arange(n) + 1, *(torch.linspace(1, n - 1, k * n).round() for k in (4, 5))]
+        model, n = MADE([10 * side**2, 12 * side**2], (1, side, side)), side**2
+        degrees = [torch.arange(n) + 1, *(torch.linspace(1, n - 1, k * n).round() for k in (10, 12))]
         first, second, third = (layer for layer in model.net if hasattr(layer, "mask"))
         for layer, into, out in ((first, 0, 1), (second, 1, 2)):
             layer.mask = hidden(degrees[out][:, None], degrees[into]).float()

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.functional import pad
 from torch.testing import assert_close
 from twins import every_check_fails, must_fail
+from waking import awake
 
 from gencourse import autoregressive, likelihoods
 from gencourse.autoregressive import dependence, total_probability
@@ -27,16 +28,9 @@ def _seed(one_thread):
     torch.manual_seed(0)
 
 
-def awake(model):
-    """In double precision, and with weights large enough that probabilities differ."""
-    for w in model.parameters():
-        nn.init.normal_(w, std=0.3)
-    return model.double()
-
-
 def seen(model, side=7):
     """(n, n) of 0 and 1: whether an output depends on an input, at random images; no ReLU is dead in all of them."""
-    model = awake(model)
+    model = awake(model, std=0.3)
     return (dependence(model, torch.randn(24, 1, side, side, dtype=torch.float64)) > 0).int()
 
 
@@ -47,7 +41,7 @@ def check_causal(make):
 
 def check_sums_to_one(make):
     for side in (3, 4):
-        model = awake(make(side))
+        model = awake(make(side), std=0.3)
         assert abs(total_probability(lambda x: model(x.double()), side, side) - 1) < 1e-9  # noqa: B023
 
 
@@ -71,7 +65,7 @@ def test_causality(name):
 
 def check_blocks_see_their_centre(make):
     """In the blocks a place feeds itself: what it holds is already about earlier pixels only."""
-    model = awake(make())
+    model = awake(make(), std=0.3)
     block = dependence(model.blocks[0], torch.randn(8, 8, 5, 5, dtype=torch.float64))
     assert (block.diagonal() > 0).all()
 
@@ -253,7 +247,7 @@ def test_the_cut_kernels_are_masked_convolutions(first):
 
 def check_labels(make):
     """Classes change the logits of every pixel, the first one too; without classes none are taken."""
-    model, x = awake(make()), torch.randn(2, 1, 7, 7, dtype=torch.float64)
+    model, x = awake(make(), std=0.3), torch.randn(2, 1, 7, 7, dtype=torch.float64)
     differ = model(x, torch.tensor([0, 1])) != model(x, torch.tensor([0, 2]))
     assert not differ[0].any() and differ[1].all()
 
@@ -266,7 +260,7 @@ class Unlabelled(GatedPixelCNN):
 def test_labels():
     check_labels(lambda: GatedPixelCNN(8, 2, classes=3))
     must_fail(check_labels, lambda: Unlabelled(8, 2, classes=3))
-    model = awake(GatedPixelCNN(8, 2, classes=3))
+    model = awake(GatedPixelCNN(8, 2, classes=3), std=0.3)
     sees = dependence(lambda x: model(x, torch.arange(8) % 3), torch.randn(8, 1, 5, 5, dtype=torch.float64)) > 0
     assert sees.equal(torch.ones(25, 25).tril(-1).bool())
 

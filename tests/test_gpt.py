@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 from twins import every_check_fails, must_fail
+from waking import awake
 
 from gencourse import ArgumentError
 from gencourse.autoregressive import dependence, generate, keep_likeliest, total_probability
@@ -20,14 +21,15 @@ def _seed(one_thread):
     torch.manual_seed(0)
 
 
-def awake(model):
-    for w in model.parameters():
-        nn.init.normal_(w, std=0.4)
-    return model.double().eval()
+SIZES = {"vocabulary": 5, "length": 12, "width": 8, "heads": 2, "layers": 2}
 
 
-def small(**options):
-    return awake(GPT(**({"vocabulary": 5, "length": 12, "width": 8, "heads": 2, "layers": 2} | options)))
+def of(kind):
+    """A maker of small networks of this kind."""
+    return lambda **options: awake(kind(**(SIZES | options)), std=0.4)
+
+
+small = of(GPT)
 
 
 def with_attention(function):
@@ -148,10 +150,6 @@ class ForgetsTheCache(GPT):
     def extend(self, tokens, past=None):
         logits, kept = super().extend(tokens, past)
         return logits, kept if past is None else [(k[:, :, :-1], v[:, :, :-1]) for k, v in kept]
-
-
-def of(kind):
-    return lambda **o: awake(kind(**({"vocabulary": 5, "length": 12, "width": 8, "heads": 2, "layers": 2} | o)))
 
 
 test_broken_attention = every_check_fails(

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import waking
 from torch.testing import assert_close
 from twins import must_fail
 
@@ -26,10 +27,7 @@ def _seed(one_thread):
 
 def awake(**options):
     """A small U-Net in which every weight counts: nothing starts at zero."""
-    net = UNet(**({"channels": (8, 16)} | options)).double()
-    for w in net.parameters():
-        torch.nn.init.normal_(w, std=0.2)
-    return net.eval()
+    return waking.awake(UNet(**({"channels": (8, 16)} | options)), std=0.2)
 
 
 def batch(net, n=3):

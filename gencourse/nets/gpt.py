@@ -92,7 +92,7 @@ class GPT(nn.Module):
         _require_widths(vocabulary=vocabulary, length=length, width=width, heads=heads, layers=layers)
         require(width % heads == 0, "width", width, f"a multiple of heads, {heads}")
         require(is_real(dropout) and 0 <= dropout < 1, "dropout", dropout, "in [0, 1)")
-        self.length, self.vocabulary = length, vocabulary
+        self.length = length
         self.token, self.position = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
         self.blocks = nn.ModuleList(TransformerBlock(width, heads, dropout) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from ..autoregressive import conv_mask
-from ..errors import is_whole, require
+from ..errors import is_whole, require, shown
 from .mlp import _require_widths
 
 
@@ -184,7 +184,7 @@ class GatedPixelCNN(nn.Module):
     def forward(self, x, y=None):
         _require_images(x, self.image_channels)
         needs = f"classes (B,), one for each of {self.classes}" if self.classes else "None: the model has no classes"
-        require((y is None) == (self.classes == 0), "y", y if y is None else tuple(y.shape), needs)
+        require((y is None) == (self.classes == 0), "y", shown(y), needs)
         v, h = (stack + self.place(x) for stack in self.first(x, x, y))
         for block in self.blocks:
             v, h = block(v, h, y)

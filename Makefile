@@ -1,9 +1,10 @@
 # Every target sets up .venv first when it is missing or stale. On Windows: `py course.py lab`, `py course.py test`.
 PYTHON ?= python3
 LAB_ARGS ?=
+ARGS ?=
 NB ?=
 
-.PHONY: help lab test book run lint
+.PHONY: help lab test book run showdown lint
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -19,6 +20,9 @@ book:  ## build the online book into book/_build/html
 
 run:  ## run one notebook and save its outputs: make run NB=02_gan
 	@$(PYTHON) course.py run $(NB)
+
+showdown:  ## the contest of 10_showdown: an hour on two cores, goes on where it was stopped (ARGS="--folder DIR")
+	@$(PYTHON) course.py showdown $(ARGS)
 
 lint:  ## ruff over library, tests and notebooks
 	@$(PYTHON) course.py lint

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The course's commands on every system: python3 course.py lab | test | book | run NB | lint.
+"""The course's commands on every system: python3 course.py lab | test | book | run NB | showdown | lint.
 
 `make lab` is the same as `python3 course.py lab`. Each command first makes `.venv` ready when it is missing
 or stale, with nothing but Python's own venv and pip. Only the standard library is used here, in syntax that
@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 13)
-COMMANDS = ("lab", "test", "book", "run", "lint", "setup")
+COMMANDS = ("lab", "test", "book", "run", "showdown", "lint", "setup")
 
 
 def supported(version):
@@ -93,6 +93,8 @@ def main(arguments):
         call([python, "-m", "pytest", *rest], GENCOURSE_PROFILE="smoke")
     elif command in ("book", "run"):
         call([python, "book/run.py", command, *rest])
+    elif command == "showdown":
+        call([python, "-m", "gencourse.showdown", *rest])
     elif command == "lint":
         call(lint)
 

@@ -3,7 +3,7 @@
 Names stand in the order in which the course meets them.
 """
 
-from . import autoregressive, check, data, diffusion, distances, likelihoods, losses, metrics, nets, plot
+from . import autoregressive, check, data, diffusion, distances, likelihoods, losses, metrics, nets, plot, shelf
 from .data import batches, draws
 from .errors import ArgumentError, CheckpointError, DataError, GencourseError, TrainingDiverged
 from .progress import track
@@ -13,6 +13,6 @@ from .train import History, fit
 __all__ = [
     "environment", "seed_everything", "device", "profile", "budget",
     "data", "batches", "draws", "plot", "check", "distances",
-    "nets", "losses", "likelihoods", "diffusion", "autoregressive", "fit", "History", "track", "metrics",
+    "nets", "losses", "likelihoods", "diffusion", "autoregressive", "fit", "History", "track", "metrics", "shelf",
     "GencourseError", "ArgumentError", "DataError", "TrainingDiverged", "CheckpointError",
 ]  # fmt: skip

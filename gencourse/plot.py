@@ -7,6 +7,7 @@ the same colour.
 
 import numpy as np
 
+from .blind import blind
 from .errors import require
 from .flow import flow
 from .grids import image_grid, tile
@@ -30,7 +31,7 @@ from .table import Table, number, table
 
 __all__ = [
     "image_grid", "tile", "curves", "densities", "histograms", "scatter", "bars", "table",
-    "flow", "figure", "picture", "color", "PALETTE", "Picture", "Table", "animate", "explore",
+    "flow", "figure", "picture", "color", "PALETTE", "Picture", "Table", "animate", "explore", "blind",
 ]  # fmt: skip
 
 

@@ -9,13 +9,13 @@ import torch
 from matplotlib.figure import Figure
 from test_arguments_autoregressive import BAD as AUTOREGRESSIVE
 from test_arguments_diffusion import BAD as DIFFUSION
+from test_arguments_showdown import BAD as SHOWDOWN
 from twins import must_fail
 
 import gencourse as gc
 from gencourse import ArgumentError, check, data, distances, likelihoods, losses, metrics, nets, plot, runtime
 
-HALF, NAN = [0.5, 0.5], math.nan
-ONE, FIELD, POINTS = torch.ones(3), torch.zeros(2, 1, 28, 28), torch.ones(3, 2)
+HALF, NAN, ONE, FIELD, POINTS = [0.5, 0.5], math.nan, torch.ones(3), torch.zeros(2, 1, 28, 28), torch.ones(3, 2)
 NO_STEP = lambda x: {"v": 0.0}
 
 
@@ -27,7 +27,7 @@ def calls(right, **bad):
 
 
 # function -> rows (argument, bad value, the other arguments[, the value as the message shows it])
-BAD = AUTOREGRESSIVE | DIFFUSION | {
+BAD = AUTOREGRESSIVE | DIFFUSION | SHOWDOWN | {
     gc.seed_everything: [("seed", -1, {}), ("seed", 0.5, {}), ("seed", 2**32, {}), ("seed", True, {})],
     data.mnist: [("split", "validation", {}), ("device", "nowhere", {}), ("device", 1.5, {})],
     data.fashion_mnist: [("split", None, {}), ("device", "nowhere", {})],

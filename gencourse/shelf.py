@@ -1,0 +1,66 @@
+"""Trained networks under a name: weights as safetensors, and a card that says where they come from, in one file."""
+
+import json
+import os
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, safe_open, save_file
+from torch import nn
+
+from .errors import DataError, require
+
+
+def _named(networks):
+    ok = isinstance(networks, dict) and networks and all(isinstance(net, nn.Module) for net in networks.values())
+    require(ok, "networks", networks if not isinstance(networks, dict) else list(networks), "a dictionary of networks")
+    return {f"{part}/{key}": v for part, net in networks.items() for key, v in net.state_dict().items()}
+
+
+def keep(path, networks, card):
+    """Write the weights of ``networks`` and the ``card`` to one file, all or nothing.
+
+    Args:
+        path: a pathlib.Path; its folder is made if need be.
+        networks: name -> network.
+        card: dictionary of numbers, texts and lists of them: parameters, seconds of training, profile, seed, protocol.
+
+    Raises:
+        ArgumentError: if ``networks`` are no networks.
+
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "line.safetensors"
+    >>> keep(path, {"net": nn.Linear(1, 1)}, {"seed": 0})
+    >>> take(path, {"net": nn.Linear(1, 1)})
+    {'seed': 0}
+    """
+    tensors = {key: v.detach().cpu().clone().contiguous() for key, v in _named(networks).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    save_file(tensors, new, metadata={"card": json.dumps(card)})
+    os.replace(new, path)
+
+
+def take(path, networks):
+    """Put the weights back into ``networks``, and return the card; None if there is no such file.
+
+    Args:
+        path: as for :func:`keep`.
+        networks: name -> network, of the same names and shapes as were kept.
+
+    Raises:
+        DataError: if the file is damaged, or was made for other networks; ``networks`` are then as before.
+    """
+    if not path.exists():
+        return None
+    wanted = _named(networks)
+    try:
+        with safe_open(path, "pt") as file:
+            card = json.loads(file.metadata()["card"])
+        found = load_file(path)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path.name} is damaged ({error}). Delete it; it is then made anew.") from error
+    if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise DataError(f"{path.name} was made for other networks than these. Delete it, or use another name.")
+    for part, net in networks.items():
+        net.load_state_dict({k: found[f"{part}/{k}"] for k in net.state_dict()})
+    return card

@@ -53,14 +53,18 @@ const start = (root) => {
     node.dataset.lmSuppressShortcuts = "yes";
     return node;
   };
-  const row = (name, judge, kind) => {
+  const line = (...cells) => {
+    cells.forEach((cell) => { cell.style.cssText = "text-align:left;padding:.1em 1.2em .1em 0"; });
+    return make("tr", {}, ...cells);
+  };
+  const row = (name, judge) => {
     cells.push(make("td", {}));
-    return make("tr", {}, make("th", {scope: "row"}, name), cells[cells.length - 1], make(kind, {}, judge));
+    return line(make("th", {scope: "row"}, name), cells[cells.length - 1], make("td", {}, judge));
   };
   const head = ["Entrant", "Your error", "The judge's error"].map((t) => make("th", {scope: "col"}, t));
-  const body = spec.names.map((name, i) => row(name, percent(spec.judge[i], 1), "td"));
+  const body = spec.names.map((name, i) => row(name, percent(spec.judge[i], 1)));
   root.append(canvas, make("div", {className: "gc-row"}, button("Real", true), button("Generated", false), said),
-    make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body, row("All", "", "td"))));
+    make("table", {}, make("thead", {}, line(...head)), make("tbody", {}, ...body, row("All", ""))));
   show();
   next();
 };

@@ -50,9 +50,9 @@ def take(path, networks):
     Raises:
         DataError: if the file is damaged, or was made for other networks; ``networks`` are then as before.
     """
+    wanted = _named(networks)
     if not path.exists():
         return None
-    wanted = _named(networks)
     try:
         with safe_open(path, "pt") as file:
             card = json.loads(file.metadata()["card"])

@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .errors import is_real, require, shown
@@ -14,9 +15,8 @@ HERE = Path(__file__).parent
 def _hex(name, images):
     ok = isinstance(images, torch.Tensor) and images.ndim == 4 and images.shape[1:] == (1, 28, 28) and len(images) > 0
     require(ok, name, shown(images), "images (N, 1, 28, 28), N > 0")
-    bits = (images > 0).flatten(1).cpu().view(len(images), 98, 8)
-    packed = (bits * 2 ** torch.arange(8)).sum(-1).to(torch.uint8)
-    return [row.numpy().tobytes().hex() for row in packed]
+    packed = np.packbits((images > 0).flatten(1).cpu().numpy(), axis=1, bitorder="little")
+    return [row.tobytes().hex() for row in packed]
 
 
 class Blind:

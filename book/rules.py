@@ -36,6 +36,13 @@ def code_hash(nb):
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
+def weights_digest(weights, stem):
+    """The digest of a notebook's lines in weights/SHA256SUMS, which ties finished weights to a run; None without."""
+    listed = weights / "SHA256SUMS"
+    lines = [line for line in listed.read_text().splitlines() if f"  {stem}/" in line] if listed.exists() else []
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else None
+
+
 def shown(output):
     """Every text that an output shows, as (mime type, text)."""
     if output["output_type"] == "stream":

@@ -7,8 +7,10 @@
 """
 
 import argparse
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -26,9 +28,9 @@ TIME = re.compile(r"(?m)^\*\*Time to run\.\*\*.*$")
 MAP = re.compile(r"(?s)(<!-- map:.*?-->\n).*?(<!-- end of map -->)")
 
 
-def execute(nb, folder, frames=True):
+def execute(nb, folder, frames=True, **environment):
     """Run all cells in order, in place, in a fresh kernel; returns seconds. Raises when a cell raises."""
-    environment = {**os.environ, "GENCOURSE_FRAMES": "1" if frames else "0"}
+    environment = {**os.environ, "GENCOURSE_FRAMES": "1" if frames else "0", "GENCOURSE_LECTURE": "0", **environment}
     started = time.monotonic()
     NotebookClient(
         nb, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True,
@@ -61,14 +63,25 @@ def record(nb, seconds, outputs=True):
 
 
 def run(path):
-    """Run one notebook and save its outputs; returns what forbids it (the run is then kept in .refused)."""
+    """Run one notebook and save its outputs; returns what forbids it (the run is then kept in .refused).
+
+    On the laptop profile the networks that the run trains become the finished weights of the course.
+    """
+    from gencourse import profile
+
     nb = nbformat.read(path, as_version=4)
+    weights = path.parent / "weights"
+    keep = {"GENCOURSE_MODELS": str(weights)} if profile() == "laptop" else {}
+    if keep:
+        shutil.rmtree(weights / path.stem, ignore_errors=True)
     try:
-        seconds = execute(nb, path.parent)
+        seconds = execute(nb, path.parent, **keep)
     except CellExecutionError as error:
         return [str(error)]
     tidy(nb)
     record(nb, seconds)
+    if keep:
+        nb["metadata"]["gencourse"]["weights"] = checksums(weights, path.stem)
     problems = rules.output_problems(nb)
     written = nbformat.writes(nb) + "\n"
     if len(written.encode()) > rules.MOST_BYTES:
@@ -79,6 +92,18 @@ def run(path):
         problems.append(f"The run itself is kept in {path.parent.name}/{path.name}, beside the notebooks.")
     path.write_text(written, encoding="utf-8")
     return problems
+
+
+def checksums(weights, stem):
+    """Write the checksums of a notebook's finished weights into weights/SHA256SUMS; returns the digest of its lines."""
+    listed = weights / "SHA256SUMS"
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    files = sorted((weights / stem).glob("*.safetensors"))
+    new = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {stem}/{file.name}" for file in files]
+    lines = [line for line in lines if f"  {stem}/" not in line] + new
+    if lines:
+        listed.write_text("\n".join(sorted(lines, key=lambda line: line.split()[1])) + "\n")
+    return rules.weights_digest(weights, stem)
 
 
 def measure(path):

@@ -75,6 +75,21 @@ def budget(*, smoke, laptop, gpu):
     return {"smoke": smoke, "laptop": laptop, "gpu": gpu}[profile()]
 
 
+def runs_lecture() -> bool:
+    """Whether :func:`gencourse.load_or_train` loads instead of training: where ``$GENCOURSE_LECTURE`` is 1.
+
+    Raises:
+        ArgumentError: if the variable holds anything but 1, 0 or nothing.
+
+    >>> runs_lecture() in (True, False)
+    True
+    """
+    chosen = os.environ.get("GENCOURSE_LECTURE", "").strip()
+    if chosen not in ("", "0", "1"):
+        raise ArgumentError(f"environment variable GENCOURSE_LECTURE={chosen!r}: must be 1, 0 or unset")
+    return chosen == "1"
+
+
 def in_kernel() -> bool:
     """Whether this runs in a Jupyter kernel, where pictures, widgets and HTML reach the reader.
 
@@ -117,6 +132,7 @@ def environment() -> Environment:
             "gencourse": version("gencourse"),
             "device": f"{where.type} ({name})",
             "profile": profile(),
+            "training": "finished weights are loaded where there are any" if runs_lecture() else "for real",
             "MNIST": "found, checksums right" if found("MNIST") else "not here yet: downloaded on first use",
         }
     )

@@ -16,6 +16,28 @@ def _named(networks):
     return {f"{part}/{key}": v for part, net in networks.items() for key, v in net.state_dict().items()}
 
 
+def write(path, tensors, card):
+    """Write ``tensors`` (name -> tensor on the CPU) and the ``card`` to one file, all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    save_file(tensors, new, metadata={"card": json.dumps(card)})
+    os.replace(new, path)
+
+
+def read(path):
+    """The tensors and the card of a file.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            card = json.loads(file.metadata()["card"])
+        return load_file(path), card
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path.name} is damaged ({error}). Delete it; it is then made anew.") from error
+
+
 def keep(path, networks, card):
     """Write the weights of ``networks`` and the ``card`` to one file, all or nothing.
 
@@ -33,11 +55,7 @@ def keep(path, networks, card):
     >>> take(path, {"net": nn.Linear(1, 1)})
     {'seed': 0}
     """
-    tensors = {key: v.detach().cpu().clone().contiguous() for key, v in _named(networks).items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    save_file(tensors, new, metadata={"card": json.dumps(card)})
-    os.replace(new, path)
+    write(path, {key: v.detach().cpu().clone().contiguous() for key, v in _named(networks).items()}, card)
 
 
 def take(path, networks):
@@ -53,12 +71,7 @@ def take(path, networks):
     wanted = _named(networks)
     if not path.exists():
         return None
-    try:
-        with safe_open(path, "pt") as file:
-            card = json.loads(file.metadata()["card"])
-        found = load_file(path)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path.name} is damaged ({error}). Delete it; it is then made anew.") from error
+    found, card = read(path)
     if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in wanted.items()}:
         raise DataError(f"{path.name} was made for other networks than these. Delete it, or use another name.")
     for part, net in networks.items():

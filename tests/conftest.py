@@ -1,6 +1,7 @@
 """Every test runs under the smoke profile, also the kernels that nbval and the run tool start."""
 
 import os
+import tempfile
 
 import pytest
 
@@ -10,6 +11,8 @@ os.environ.setdefault("GENCOURSE_PROFILE", "smoke")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 os.environ.pop("GENCOURSE_FRAMES", None)
+os.environ.pop("GENCOURSE_LECTURE", None)
+os.environ.setdefault("GENCOURSE_MODELS", tempfile.mkdtemp(prefix="gencourse-models-"))  # not the user's own
 
 
 @pytest.fixture

@@ -121,3 +121,56 @@ def box_problems(page, nb):
 def pages(toc):
     """The documents that a table of contents names, in its order."""
     return re.findall(r"(?:root|file): (\S+)", toc.read_text(encoding="utf-8"))
+
+
+SLIDE = r"""
+() => {
+  const found = [], section = Reveal.getCurrentSlide(), slide = section.querySelector(".slide");
+  const frame = slide.getBoundingClientRect(), scale = frame.width / 1280;
+  if (slide.scrollHeight > 721) found.push("is " + slide.scrollHeight + " high: cut off");
+  if (slide.scrollWidth > 1281) found.push("is " + slide.scrollWidth + " wide: cut off");
+  for (const node of slide.querySelectorAll("p, li, h2, mjx-container, pre, td, th, img, button")) {
+    const box = node.getBoundingClientRect();
+    if (box.right > frame.right - 20 * scale || box.left < frame.left || box.bottom > frame.bottom - 8 * scale)
+      found.push("does not hold " + node.tagName.toLowerCase() + " " + node.textContent.slice(0, 40));
+    if (node.tagName === "PRE" && node.scrollWidth > node.clientWidth + 1) found.push("cuts off code");
+  }
+  for (const part of section.querySelectorAll(".statement, .math"))
+    if (part.scrollWidth > part.clientWidth + 1) found.push("cuts off mathematics");
+  for (const node of section.querySelectorAll(".output td, .output th, .output pre, .output button, .output label")) {
+    const zoom = node.closest(".output").firstElementChild.style.zoom || 1;
+    const size = parseFloat(getComputedStyle(node).fontSize) * zoom;
+    if (size < 16) found.push("has letters of " + size.toFixed(0) + " pixels in its output");
+  }
+  for (const img of section.querySelectorAll("img")) {
+    if (!img.naturalWidth) found.push("a picture does not load");
+    const box = img.getBoundingClientRect();
+    if (img.closest(".output") && box.height < 150 * scale && box.width < 900 * scale)
+      found.push("leaves a picture " + box.height.toFixed(0) + " pixels of height");
+  }
+  for (const bad of section.querySelectorAll("mjx-merror, [data-mjx-error]")) found.push("MathJax: " + bad.textContent);
+  const words = section.cloneNode(true);
+  words.querySelectorAll("pre, code, script, style, mjx-container, .gc-player").forEach((node) => node.remove());
+  for (const raw of words.textContent.match(/.{0,40}(\$|\\begin|\\\(|\\\[|\{prf:|\{eq\}|\*\*).{0,40}/g) ?? [])
+    found.push("raw markup is visible: " + raw.trim());
+  if (slide.querySelector("h2").getBoundingClientRect().height > 100 * scale && !slide.classList.contains("front"))
+    found.push("has a title of more than two lines");
+  return [...new Set(found)];
+}
+"""
+
+
+def slide_problems(tab, address, pictures=None):
+    """Go through a deck and say what is wrong with each slide; save a picture of each into a folder, if one is named."""
+    page, found = tab.page, []
+    del tab.complaints[:]
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.goto(address, wait_until="load")
+    page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+    for i in range(page.evaluate("Reveal.getTotalSlides()")):
+        page.evaluate(f"Reveal.slide({i})")
+        page.wait_for_timeout(60)
+        found += [f"slide {i + 1} {problem}" for problem in page.evaluate(SLIDE)]
+        if pictures is not None:
+            page.screenshot(path=pictures / f"{i + 1:02}.png")
+    return found + tab.complaints

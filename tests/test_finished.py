@@ -1,0 +1,150 @@
+"""Finished weights: what comes back is what was kept, a lecture trains nothing, and no wrong file is taken."""
+
+import hashlib
+
+import pytest
+import torch
+from torch import nn
+
+import gencourse as gc
+from gencourse import finished, shelf
+
+NAME = "03_dcgan/a run, seed 0"
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENCOURSE_MODELS", str(tmp_path / "models"))
+    monkeypatch.delenv("GENCOURSE_LECTURE", raising=False)
+    return tmp_path / "models"
+
+
+class Masked(nn.Module):
+    """A network with weights, a mask that training leaves alone, and the counters of batch normalization."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first, self.norm = nn.Linear(3, 4), nn.BatchNorm1d(4)
+        self.register_buffer("mask", torch.rand(4).round())
+
+    def forward(self, x):
+        return self.norm(self.first(x)) * self.mask
+
+
+def training(net, steps=20):
+    optimizer = torch.optim.Adam(net.parameters(), 0.1)
+
+    def step(x):
+        loss = (net(x) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss}
+
+    data = gc.batches(torch.randn(50, 3), 10)
+    return lambda: gc.fit(step, data, steps, snapshot=lambda: net(torch.ones(2, 3)).detach(), snapshots=30, quiet=True)
+
+
+def never():
+    raise AssertionError("a lecture must not train")
+
+
+def test_self_study_trains_even_when_there_is_something_to_load(monkeypatch):
+    for steps in (20, 30):
+        net = Masked()
+        assert gc.load_or_train(NAME, training(net, steps), net=net).steps == steps
+    monkeypatch.setenv("GENCOURSE_LECTURE", "0")
+    assert gc.load_or_train(NAME, lambda: "trained") == "trained"
+
+
+def test_a_lecture_gets_weights_history_and_randomness_back(monkeypatch):
+    net, other = Masked(), Masked()
+    history = gc.load_or_train(NAME, training(net), net=net)
+    expected, x = torch.rand(3), torch.randn(9, 3)
+    monkeypatch.setenv("GENCOURSE_LECTURE", "1")
+    loaded = gc.load_or_train(NAME, never, net=other)
+    assert torch.rand(3).equal(expected)
+    torch.testing.assert_close(other.eval()(x), net.eval()(x), rtol=0, atol=5e-3)
+    assert other.norm.num_batches_tracked == net.norm.num_batches_tracked > 0
+    assert list(loaded) == ["loss"] and loaded["loss"] == pytest.approx(history["loss"])
+    assert (loaded.steps, loaded.seconds, loaded.interrupted) == (history.steps, history.seconds, False)
+    assert len(loaded.snapshots) == 9 < len(history.snapshots)
+    assert [loaded.snapshot_steps[i] for i in (0, -1)] == [history.snapshot_steps[i] for i in (0, -1)]
+    torch.testing.assert_close(loaded.snapshots[-1], history.snapshots[-1], rtol=0, atol=5e-3)
+
+
+def test_what_training_leaves_alone_takes_no_room(own_folder):
+    net = Masked()
+    gc.load_or_train(NAME, training(net), net=net)
+    tensors, card = shelf.read(own_folder / "03_dcgan" / "a-run-seed-0.safetensors")
+    assert "net/first.weight" in tensors and "net/mask" not in tensors
+    assert tensors["net/first.weight"].dtype == torch.half
+    assert card["steps"] == 20 and card["profile"] == "smoke" and card["parameters"] == {"net": 24}
+
+
+def test_anything_that_a_cell_measures_comes_back(monkeypatch):
+    net = Masked()
+    images = torch.rand(2, 1, 28, 28) * 2 - 1
+    numbers = torch.arange(3), torch.empty(0, 2)
+    made = {("DCGAN", 1): [1, 2.5, None, "text", True], "images": images, "numbers": numbers, "network": net}
+    gc.load_or_train(NAME, lambda: made, net=Masked(1))
+    monkeypatch.setenv("GENCOURSE_LECTURE", "1")
+    found = gc.load_or_train(NAME, never, net=Masked(2))
+    assert list(found) == list(made) and found["DCGAN", 1] == made["DCGAN", 1]
+    torch.testing.assert_close(found["images"], images, rtol=0, atol=1 / 250)
+    assert found["numbers"][0].equal(torch.arange(3)) and found["numbers"][1].shape == (0, 2)
+    torch.testing.assert_close(found["network"].first.weight, net.first.weight, rtol=1e-3, atol=1e-4)
+    assert found["network"].mask.equal(net.mask)
+
+
+def test_an_interrupted_training_is_not_kept(own_folder):
+    history = gc.History()
+    history.interrupted = True
+    gc.load_or_train(NAME, lambda: history)
+    assert not own_folder.exists()
+
+
+def test_other_networks_and_damaged_files_are_refused(monkeypatch, own_folder):
+    net = Masked()
+    gc.load_or_train(NAME, training(net), net=net)
+    monkeypatch.setenv("GENCOURSE_LECTURE", "1")
+    for others in ({"net": nn.Linear(3, 4)}, {"G": Masked()}, {}):
+        with pytest.raises(gc.DataError, match="other networks"):
+            gc.load_or_train(NAME, never, **others)
+    path = own_folder / "03_dcgan" / "a-run-seed-0.safetensors"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(gc.DataError, match="damaged"):
+        gc.load_or_train(NAME, never, net=net)
+
+
+def test_the_weights_of_the_course_are_checked_and_only_for_their_profile(monkeypatch, own_folder, tmp_path):
+    net = Masked()
+    gc.load_or_train(NAME, training(net), net=net)
+    course = tmp_path / "weights"
+    own_folder.rename(course)
+    monkeypatch.setattr(finished, "COURSE", course)
+    monkeypatch.setenv("GENCOURSE_LECTURE", "1")
+    assert gc.load_or_train(NAME, lambda: "trained", net=Masked()) == "trained"  # smoke has no finished weights
+    monkeypatch.setenv("GENCOURSE_PROFILE", "laptop")
+    path, sums = course / "03_dcgan" / "a-run-seed-0.safetensors", course / "SHA256SUMS"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    sums.write_text(f"{digest}  03_dcgan/a-run-seed-0.safetensors\n")
+    assert gc.load_or_train(NAME, never, net=Masked()).steps == 20
+    sums.write_text(f"{digest[::-1]}  03_dcgan/a-run-seed-0.safetensors\n")
+    with pytest.raises(gc.DataError, match="checksum"):
+        gc.load_or_train(NAME, never, net=Masked())
+
+
+def test_arguments_are_refused(monkeypatch):
+    with pytest.raises(gc.ArgumentError, match="name="):
+        gc.load_or_train("digits", never)
+    with pytest.raises(gc.ArgumentError, match="train="):
+        gc.load_or_train(NAME, 3)
+    with pytest.raises(gc.ArgumentError, match="net="):
+        gc.load_or_train(NAME, never, net=torch.ones(3))
+    with pytest.raises(gc.ArgumentError, match=r"train\(\)"):
+        gc.load_or_train(NAME, object)
+    monkeypatch.setenv("GENCOURSE_LECTURE", "yes")
+    with pytest.raises(gc.ArgumentError, match="GENCOURSE_LECTURE"):
+        gc.load_or_train(NAME, never)

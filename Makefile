@@ -4,7 +4,7 @@ LAB_ARGS ?=
 ARGS ?=
 NB ?=
 
-.PHONY: help lab test book run showdown lint
+.PHONY: help lab lecture test book pdf slides student run showdown doctor lint
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -12,11 +12,26 @@ help:  ## this list
 lab:  ## open the course in JupyterLab (LAB_ARGS="--no-browser" adds options)
 	@$(PYTHON) course.py lab $(LAB_ARGS)
 
+lecture:  ## the same for a lecture: training cells load the finished weights (LAB_ARGS as for lab)
+	@$(PYTHON) course.py lecture $(LAB_ARGS)
+
+doctor:  ## is this machine ready? one screen, with what to do about each failing line
+	@$(PYTHON) course.py doctor
+
 test:  ## prove that everything works: lint, unit tests, doctests, notebooks, book
 	@$(PYTHON) course.py test
 
 book:  ## build the online book into book/_build/html
 	@$(PYTHON) course.py book
+
+pdf:  ## print the online book into book/_build/pdf, one file a page (needs Chromium)
+	@$(PYTHON) course.py pdf $(NB)
+
+slides:  ## build a deck of slides for each notebook into book/_build/slides
+	@$(PYTHON) course.py slides
+
+student:  ## the notebooks without solutions, into book/_build/student
+	@$(PYTHON) course.py student
 
 run:  ## run one notebook and save its outputs: make run NB=02_gan
 	@$(PYTHON) course.py run $(NB)

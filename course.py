@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The course's commands on every system: python3 course.py lab | test | book | run NB | showdown | lint.
+"""The course's commands on every system: python3 course.py lab | lecture | test | book | pdf | slides | student |
+run NB | showdown | doctor | lint.
 
 `make lab` is the same as `python3 course.py lab`. Each command first makes `.venv` ready when it is missing
 or stale, with nothing but Python's own venv and pip. Only the standard library is used here, in syntax that
@@ -16,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 13)
-COMMANDS = ("lab", "test", "book", "run", "showdown", "lint", "setup")
+COMMANDS = ("lab", "lecture", "test", "book", "pdf", "slides", "student", "run", "showdown", "doctor", "lint", "setup")
 
 
 def supported(version):
@@ -86,15 +87,16 @@ def main(arguments):
     setup()
     python = program("python")
     lint = [python, "-m", "ruff", "check", "."]
-    if command == "lab":
-        call([python, "-m", "jupyterlab", *rest, "notebooks/00_start_here.ipynb"])
+    if command in ("lab", "lecture"):
+        lecture = {"GENCOURSE_LECTURE": "1"} if command == "lecture" else {}
+        call([python, "-m", "jupyterlab", *rest, "notebooks/00_start_here.ipynb"], **lecture)
     elif command == "test":
         call(lint)
         call([python, "-m", "pytest", *rest], GENCOURSE_PROFILE="smoke")
-    elif command in ("book", "run"):
+    elif command in ("book", "pdf", "slides", "student", "run"):
         call([python, "book/run.py", command, *rest])
-    elif command == "showdown":
-        call([python, "-m", "gencourse.showdown", *rest])
+    elif command in ("showdown", "doctor"):
+        call([python, "-m", "gencourse." + command, *rest])
     elif command == "lint":
         call(lint)
 

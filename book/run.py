@@ -4,6 +4,9 @@
     python book/run.py measure 02_gan     run (set GENCOURSE_PROFILE) and record only how long it took
     python book/run.py map                carry the measured minutes into README.md and the notebooks
     python book/run.py book               build the book into book/_build/html
+    python book/run.py pdf [02_gan]       print its pages (or some) into book/_build/pdf
+    python book/run.py slides             a deck of slides for each notebook, into book/_build/slides
+    python book/run.py student            the notebooks without solutions, into book/_build/student
 """
 
 import argparse
@@ -16,8 +19,11 @@ import sys
 import time
 from pathlib import Path
 
+import editions
 import nbformat
+import pages
 import rules
+import slides
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -155,6 +161,8 @@ def write_map():
 
 def build(root=ROOT, out=None):
     """Build the book into out/_build/html; returns the exit code, not 0 when any page has a warning."""
+    if (root / "notebooks").is_dir():
+        pages.write(root)
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     where = ["--config", "book/_config.yml", "--toc", "book/_toc.yml", "--path-output", str(out or root / "book")]
     return subprocess.call([*jupyter_book, "build", ".", *where, "--all", "-W", "--keep-going"], cwd=root)
@@ -163,17 +171,21 @@ def build(root=ROOT, out=None):
 def main():
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("command", choices=("run", "measure", "map", "book"))
+    parser.add_argument("command", choices=("run", "measure", "map", "book", "pdf", "slides", "student"))
     parser.add_argument("names", nargs="*", help="notebooks, such as 02_gan; none means all")
     chosen = parser.parse_args()
-    if chosen.command == "book":
-        sys.exit(build())
-    if chosen.command == "map":
-        sys.exit(write_map())
     known = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
     names = [Path(name).stem for name in chosen.names] or list(known)
     if missing := [name for name in names if name not in known]:
         sys.exit(f"No notebook is called {', '.join(missing)}. There are: {', '.join(known)}")
+    paths = [known[name] for name in names]
+    if chosen.command in ("book", "map"):
+        sys.exit(build() if chosen.command == "book" else write_map())
+    if chosen.command in ("pdf", "slides", "student"):
+        make = {"pdf": editions.printed, "slides": slides.build, "student": editions.student_edition}[chosen.command]
+        out = ROOT / "book" / "_build" / chosen.command
+        make(paths, out)
+        sys.exit(print(f"{len(list(out.glob('[0-9]*.*')))} files are in {out.relative_to(ROOT)}."))
     failed = False
     for name in names:
         problems = {"run": run, "measure": measure}[chosen.command](known[name])

@@ -107,7 +107,7 @@ def front(nb):
     """The first slide: the title and the question of the notebook."""
     source = plain(rules.text(nb["cells"][0]["source"]))
     title = re.search(r"(?m)^# (.+)$", source)[1]
-    question = re.search(r"(?m)^\*\*The question\.\*\* (.+)$", source)[1]
+    question = re.search(r"(?m)^\*\*The question[^*]*\*\* (.+)$", source)[1]
     return title, [f"<h2>{title}</h2>", MARKDOWN.render(question)]
 
 

@@ -12,16 +12,17 @@ from torch import nn
 
 from . import shelf
 from .archives import cache
-from .errors import DataError, require
+from .errors import DataError, is_whole, require
 from .runtime import device, profile, runs_lecture
 from .train import History
 
 COURSE = Path(__file__).resolve().parent.parent / "notebooks" / "weights"  # of the laptop profile
-MOST_SNAPSHOTS, MOST_SNAPSHOT_BYTES = 9, 2_000_000
+MOST_SNAPSHOT_BYTES = 1_500_000
+LARGE = 5_000  # numbers in a matrix that is kept in 8 bits
 _NAME = re.compile(r"\d\d_[a-z_]+/\S.*")
 
 
-def load_or_train(name, train, **networks):
+def load_or_train(name, train, frames=9, **networks):
     """Call ``train`` and keep what it made under ``name``; in a lecture, load what was kept instead.
 
     It loads only where ``$GENCOURSE_LECTURE`` is 1 (``make lecture``), first from the finished weights that come with
@@ -31,11 +32,13 @@ def load_or_train(name, train, **networks):
         name: notebook and run, e.g. "03_dcgan/digits".
         train: function without arguments; it changes the ``networks`` and returns a History, or anything made of
             dictionaries, lists, tuples, tensors, numbers, texts, Histories and copies of the ``networks``.
+        frames: how many snapshots of a History are kept, at most; fewer if they are large; at least 2.
         **networks: the networks that ``train`` changes, under any names.
 
     Returns:
-        What ``train`` returned. Loaded numbers are rounded to 16 bits, images to the 256 levels of MNIST, and of the
-        snapshots of a History at most nine are there. torch's random state is then as it was after the training.
+        What ``train`` returned. To take little room, large matrices of weights are rounded to 8 bits with a scale for
+        each row, other numbers to 16 bits, and images to 256 levels: what is loaded is close to what was trained, not
+        equal. torch's random state is then as it was after the training.
 
     Raises:
         ArgumentError: if ``name`` or ``networks`` are not of this kind.
@@ -47,6 +50,7 @@ def load_or_train(name, train, **networks):
     """
     require(isinstance(name, str) and _NAME.fullmatch(name), "name", name, "notebook and run, e.g. '03_dcgan/digits'")
     require(callable(train), "train", train, "a function without arguments")
+    require(is_whole(frames) and frames >= 2, "frames", frames, "an integer, at least 2")
     for key, net in networks.items():
         require(isinstance(net, nn.Module), key, type(net).__name__, "a network")
     if runs_lecture():
@@ -56,7 +60,7 @@ def load_or_train(name, train, **networks):
     before = {key: copy.deepcopy(net.state_dict()) for key, net in networks.items()}
     made = train()
     if not (isinstance(made, History) and made.interrupted):
-        _keep(own_file(name), made, networks, before, name)
+        _keep(name, made, networks, before, frames)
     return made
 
 
@@ -87,11 +91,11 @@ def _course_file(name):
     return path
 
 
-def _keep(path, made, networks, before, name):
+def _keep(name, made, networks, before, frames):
     tensors = {"random state": torch.get_rng_state()}
     for key, net in networks.items():  # what training did not change, such as masks, is in the network already
         changed = {k: v for k, v in net.state_dict().items() if not v.equal(before[key][k])}
-        tensors |= {f"{key}/{k}": _small(v) for k, v in changed.items()}
+        tensors |= _packed(key, changed)
     like = {key: {k: v.shape for k, v in net.state_dict().items()} for key, net in networks.items()}
     card = {
         "name": name,
@@ -101,10 +105,10 @@ def _keep(path, made, networks, before, name):
         "steps": made.steps if isinstance(made, History) else None,
         "parameters": {key: sum(p.numel() for p in net.parameters()) for key, net in networks.items()},
         "shapes": {key: _digest(shapes) for key, shapes in like.items()},
-        "protocol": f"see notebook {name.split('/')[0]}; weights rounded to 16 bits",
-        "made": _encode(made, tensors, like),
+        "protocol": f"see notebook {name.split('/')[0]}; weights rounded to 8 bits",
+        "made": _encode(made, tensors, like, frames),
     }
-    shelf.write(path, tensors, card)
+    shelf.write(own_file(name), tensors, card)
 
 
 def _digest(shapes):
@@ -127,15 +131,29 @@ def _restore(net, tensors, prefix):
     state = net.state_dict()
     with torch.no_grad():
         for k in state:
-            if f"{prefix}/{k}" in tensors:
-                state[k].copy_(_large(tensors[f"{prefix}/{k}"]))
+            if (at := f"{prefix}/{k}") in tensors:
+                v = _large(tensors[at])
+                state[k].copy_(v * tensors[f"{at}|scale"] if f"{at}|scale" in tensors else v)
     return net
+
+
+def _packed(prefix, state):
+    """The weights of a network for the disk: name -> tensor."""
+    found = {}
+    for k, v in state.items():
+        if v.is_floating_point() and v.ndim >= 2 and v.numel() >= LARGE:
+            v = v.detach().cpu().float()
+            scale = v.abs().amax(tuple(range(1, v.ndim)), keepdim=True).clamp_min(1e-12) / 127
+            found[f"{prefix}/{k}"], found[f"{prefix}/{k}|scale"] = (v / scale).round().to(torch.int8), scale
+        else:
+            found[f"{prefix}/{k}"] = _small(v)
+    return found
 
 
 def _small(v):
     """A tensor for the disk: images in [-1, 1] as bytes, other floats in 16 bits."""
     v = v.detach().cpu().contiguous()
-    if v.is_floating_point() and v.ndim >= 3 and v.shape[-2:] == (28, 28) and v.abs().max() <= 1:
+    if v.is_floating_point() and v.numel() and v.ndim >= 3 and v.shape[-2:] == (28, 28) and v.abs().max() <= 1:
         return ((v + 1) * 127.5).round().to(torch.uint8)
     return v.half() if v.is_floating_point() and (v.numel() == 0 or v.abs().max() < 6e4) else v.clone()
 
@@ -152,35 +170,35 @@ def _store(v, tensors):
     return key
 
 
-def _encode(v, tensors, like):
+def _encode(v, tensors, like, frames):
     """``v`` as what JSON can hold; its tensors go into ``tensors``."""
     if v is None or isinstance(v, bool | int | float | str):
         return v
     if isinstance(v, torch.Tensor):
         return {"tensor": _store(_small(v), tensors), "here": v.device.type == "cpu", "dtype": str(v.dtype)[6:]}
     if isinstance(v, History):
-        return _encode_history(v, tensors, like)
+        return _encode_history(v, tensors, like, frames)
     if isinstance(v, dict):
-        return {"dict": [[_encode(part, tensors, like) for part in pair] for pair in v.items()]}
+        return {"dict": [[_encode(part, tensors, like, frames) for part in pair] for pair in v.items()]}
     if isinstance(v, list | tuple):
-        return {"list" if isinstance(v, list) else "tuple": [_encode(part, tensors, like) for part in v]}
+        return {"list" if isinstance(v, list) else "tuple": [_encode(part, tensors, like, frames) for part in v]}
     shapes = {k: w.shape for k, w in v.state_dict().items()} if isinstance(v, nn.Module) else None
     kind = next((key for key in like if shapes is not None and like[key] == shapes), None)
     require(kind, "train()", type(v).__name__, "numbers, texts, tensors, copies of the networks, and lists of these")
     prefix = _store(torch.zeros(()), tensors)
-    tensors |= {f"{prefix}/{k}": _small(w) for k, w in v.state_dict().items()}
+    tensors |= _packed(prefix, v.state_dict())
     return {"network": prefix, "like": kind}
 
 
-def _encode_history(history, tensors, like):
+def _encode_history(history, tensors, like, frames):
     size = max([sum(_bytes(part) for part in _parts(s)) for s in history.snapshots[:1]] or [1])
-    most = max(2, min(MOST_SNAPSHOTS, MOST_SNAPSHOT_BYTES // max(1, size)))
+    most = max(2, min(frames, MOST_SNAPSHOT_BYTES // max(1, size)))
     count = len(history.snapshots)
     chosen = sorted({round(i * (count - 1) / (most - 1)) for i in range(most)}) if count > most else range(count)
     curves = {key: _store(torch.tensor(values, dtype=torch.float32), tensors) for key, values in history.items()}
     return {
         "history": curves,
-        "snapshots": [_encode(history.snapshots[i], tensors, like) for i in chosen],
+        "snapshots": [_encode(history.snapshots[i], tensors, like, frames) for i in chosen],
         "snapshot_steps": [history.snapshot_steps[i] for i in chosen],
         "seconds": history.seconds,
         "steps": history.steps,

@@ -161,7 +161,7 @@ SLIDE = r"""
 
 
 def slide_problems(tab, address, pictures=None):
-    """Go through a deck and say what is wrong with each slide; save a picture of each into a folder, if one is named."""
+    """Go through a deck and say what is wrong with each slide; save a picture of each into the folder, if any."""
     page, found = tab.page, []
     del tab.complaints[:]
     page.set_viewport_size({"width": 1280, "height": 720})

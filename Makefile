@@ -4,7 +4,7 @@ LAB_ARGS ?=
 ARGS ?=
 NB ?=
 
-.PHONY: help lab lecture test book pdf slides student run showdown doctor lint
+.PHONY: help lab lecture test book pdf links slides student run showdown doctor lint
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -26,6 +26,9 @@ book:  ## build the online book into book/_build/html
 
 pdf:  ## print the online book into book/_build/pdf, one file a page (needs Chromium)
 	@$(PYTHON) course.py pdf $(NB)
+
+links:  ## list the links that lead out of the built book, and ask whether they answer (never fails)
+	@$(PYTHON) course.py links
 
 slides:  ## build a deck of slides for each notebook into book/_build/slides
 	@$(PYTHON) course.py slides

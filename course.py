@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The course's commands on every system: python3 course.py lab | lecture | test | book | pdf | slides | student |
-run NB | showdown | doctor | lint.
+"""The course's commands on every system: python3 course.py lab | lecture | test | book | pdf | links | slides |
+student | run NB | showdown | doctor | lint.
 
 `make lab` is the same as `python3 course.py lab`. Each command first makes `.venv` ready when it is missing
 or stale, with nothing but Python's own venv and pip. Only the standard library is used here, in syntax that
@@ -17,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 13)
-COMMANDS = ("lab", "lecture", "test", "book", "pdf", "slides", "student", "run", "showdown", "doctor", "lint", "setup")
+COMMANDS = ("lab", "lecture", "test", "book", "pdf", "links", "slides", "student", "run", "showdown", "doctor", "lint",
+            "setup")
 
 
 def supported(version):
@@ -93,7 +94,7 @@ def main(arguments):
     elif command == "test":
         call(lint)
         call([python, "-m", "pytest", *rest], GENCOURSE_PROFILE="smoke")
-    elif command in ("book", "pdf", "slides", "student", "run"):
+    elif command in ("book", "pdf", "links", "slides", "student", "run"):
         call([python, "book/run.py", command, *rest])
     elif command in ("showdown", "doctor"):
         call([python, "-m", "gencourse." + command, *rest])

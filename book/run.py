@@ -5,6 +5,7 @@
     python book/run.py map                carry the measured minutes into README.md and the notebooks
     python book/run.py book               build the book into book/_build/html
     python book/run.py pdf [02_gan]       print its pages (or some) into book/_build/pdf
+    python book/run.py links              list the links that lead out of the book, and ask whether they answer
     python book/run.py slides             a deck of slides for each notebook, into book/_build/slides
     python book/run.py student            the notebooks without solutions, into book/_build/student
 """
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 
 import editions
+import links
 import nbformat
 import pages
 import rules
@@ -171,7 +173,7 @@ def build(root=ROOT, out=None):
 def main():
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("command", choices=("run", "measure", "map", "book", "pdf", "slides", "student"))
+    parser.add_argument("command", choices=("run", "measure", "map", "book", "pdf", "links", "slides", "student"))
     parser.add_argument("names", nargs="*", help="notebooks, such as 02_gan; none means all")
     chosen = parser.parse_args()
     known = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
@@ -181,6 +183,10 @@ def main():
     paths = [known[name] for name in names]
     if chosen.command in ("book", "map"):
         sys.exit(build() if chosen.command == "book" else write_map())
+    if chosen.command == "links":  # never fails: other people's pages come and go
+        out = ROOT / "book" / "_build" / "links.txt"
+        silent = links.check(out.parent / "html", out)
+        sys.exit(print(f"{silent} links did not answer with 200; all are listed in {out.relative_to(ROOT)}."))
     if chosen.command in ("pdf", "slides", "student"):
         make = {"pdf": editions.printed, "slides": slides.build, "student": editions.student_edition}[chosen.command]
         out = ROOT / "book" / "_build" / chosen.command

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from pathlib import Path
 
 import torch
@@ -107,6 +108,7 @@ def _keep(name, made, networks, before, frames):
         "shapes": {key: _digest(shapes) for key, shapes in like.items()},
         "protocol": f"see notebook {name.split('/')[0]}; weights rounded to 8 bits",
         "made": _encode(made, tensors, like, frames),
+        "images": _pack_images(tensors),
     }
     shelf.write(own_file(name), tensors, card)
 
@@ -120,6 +122,7 @@ def _load(path, networks):
     shapes = {key: _digest({k: v.shape for k, v in net.state_dict().items()}) for key, net in networks.items()}
     if card.get("shapes") != shapes:
         raise DataError(f"{path.name} was made for other networks than these. Train anew: unset GENCOURSE_LECTURE.")
+    _unpack_images(tensors, card["images"])
     made = _decode(card["made"], tensors, networks)
     for key, net in networks.items():
         _restore(net, tensors, key)
@@ -151,7 +154,7 @@ def _packed(prefix, state):
 
 
 def _small(v):
-    """A tensor for the disk: images in [-1, 1] as bytes, other floats in 16 bits."""
+    """A tensor for the disk: images in [-1, 1] as bytes (packed when written), other floats in 16 bits."""
     v = v.detach().cpu().contiguous()
     if v.is_floating_point() and v.numel() and v.ndim >= 3 and v.shape[-2:] == (28, 28) and v.abs().max() <= 1:
         return ((v + 1) * 127.5).round().to(torch.uint8)
@@ -159,9 +162,28 @@ def _small(v):
 
 
 def _large(v):
-    if v.dtype == torch.uint8 and v.shape[-2:] == (28, 28):
+    if _is_image(v):
         return v.float() / 127.5 - 1
     return v.float() if v.dtype == torch.half else v
+
+
+def _is_image(v):
+    return v.dtype == torch.uint8 and v.ndim >= 3 and v.shape[-2:] == (28, 28)
+
+
+def _pack_images(tensors):
+    """Tensors with each stack of images as one row of compressed bytes, and the shapes that they had."""
+    shapes = {k: list(v.shape) for k, v in tensors.items() if _is_image(v)}
+    for k in shapes:
+        packed = zlib.compress(tensors[k].numpy().tobytes(), 9)
+        tensors[k] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+    return shapes
+
+
+def _unpack_images(tensors, shapes):
+    for k, shape in shapes.items():
+        raw = bytearray(zlib.decompress(tensors[k].numpy().tobytes()))
+        tensors[k] = torch.frombuffer(raw, dtype=torch.uint8).view(shape)
 
 
 def _store(v, tensors):

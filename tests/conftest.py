@@ -24,3 +24,24 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """The whole book, built afresh; the folder of its pages."""
+    import run
+
+    out = tmp_path_factory.mktemp("book")
+    assert run.build(out=out) == 0, "the book has warnings: see the lines above"
+    return out / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def decks(tmp_path_factory):
+    """The slides of all notebooks; the folder of their pages."""
+    import run
+    import slides
+
+    out = tmp_path_factory.mktemp("slides") / "slides"
+    slides.build(sorted(run.NOTEBOOKS.glob("*.ipynb")), out)
+    return out

@@ -23,14 +23,6 @@ STRAY = """
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """The whole book, built afresh."""
-    out = tmp_path_factory.mktemp("book")
-    assert run.build(out=out) == 0, "the book has warnings: see the lines above"
-    return out / "_build" / "html"
-
-
-@pytest.fixture(scope="module")
 def tab():
     with browsing.open_tab() as opened:
         yield opened

@@ -1,8 +1,12 @@
 """Finished weights: what comes back is what was kept, a lecture trains nothing, and no wrong file is taken."""
 
 import hashlib
+import re
+from pathlib import Path
 
+import nbformat
 import pytest
+import rules
 import torch
 from torch import nn
 
@@ -148,3 +152,32 @@ def test_arguments_are_refused(monkeypatch):
     monkeypatch.setenv("GENCOURSE_LECTURE", "yes")
     with pytest.raises(gc.ArgumentError, match="GENCOURSE_LECTURE"):
         gc.load_or_train(NAME, never)
+
+
+WEIGHTS = Path(finished.COURSE)
+NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted(WEIGHTS.parent.glob("*.ipynb"))}
+TRAINING = [stem for stem, nb in NOTEBOOKS.items() if "gc.load_or_train(" in str(rules.code_cells(nb))]
+
+
+def test_the_weights_of_the_course_are_small_and_safetensors_only():
+    files = [path for path in WEIGHTS.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
+    assert sum(path.stat().st_size for path in files) <= 30_000_000
+    assert {path.suffix for path in files} == {".safetensors"}
+    listed = dict(reversed(line.split()) for line in (WEIGHTS / "SHA256SUMS").read_text().splitlines())
+    assert sorted(listed) == sorted(path.relative_to(WEIGHTS).as_posix() for path in files)
+    for path in files:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == listed[path.relative_to(WEIGHTS).as_posix()]
+
+
+@pytest.mark.parametrize("stem", TRAINING)
+def test_the_weights_of_a_notebook_come_from_its_committed_run(stem):
+    nb = NOTEBOOKS[stem]
+    assert nb["metadata"]["gencourse"]["weights"] == rules.weights_digest(WEIGHTS, stem)
+    cards = [shelf.read(path)[1] for path in sorted((WEIGHTS / stem).glob("*"))]
+    assert {card["profile"] for card in cards} == {"laptop"}
+    called = re.findall(
+        rf'load_or_train\(f?"({stem}/[^"{{]*)', "".join(rules.text(c["source"]) for c in rules.code_cells(nb))
+    )
+    for start in called:  # every call has a file: its name up to the first inserted value
+        assert any(card["name"].startswith(start) for card in cards), start
+    assert all(card["name"].startswith(f"{stem}/") for card in cards)

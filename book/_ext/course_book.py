@@ -70,6 +70,35 @@ def _opaque(text):
     return False
 
 
+def _cells(env, stem):
+    path = Path(env.srcdir) / "notebooks" / f"{stem}.ipynb"
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+class CellLinks(SphinxPostTransform):
+    """On the page of lesson plans, the name of a cell becomes a link to that cell, or to the first one after it."""
+
+    default_priority = 900
+    builders = ("html",)
+
+    def run(self, **kwargs):
+        if self.env.docname != "book/lessons":
+            return
+        notebooks = {path.stem[:2]: path.stem for path in (Path(self.env.srcdir) / "notebooks").glob("*.ipynb")}
+        for section in list(self.document.findall(nodes.section)):
+            stem = notebooks.get(section.next_node(nodes.title).astext()[:2])
+            for literal in list(section.findall(nodes.literal)) if stem else []:
+                self._link(literal, stem)
+
+    def _link(self, literal, stem):
+        cells = _cells(self.env, stem)
+        at = next((i for i, cell in enumerate(cells) if cell["id"] == literal.astext()), None)
+        code = [cell["id"] for cell in cells[at:] if cell["cell_type"] == "code"] if at is not None else []
+        if code and not isinstance(literal.parent, nodes.reference):
+            uri = self.app.builder.get_relative_uri("book/lessons", f"notebooks/{stem}") + f"#cell-{code[0]}"
+            literal.replace_self(nodes.reference("", "", literal.deepcopy(), internal=True, refuri=uri))
+
+
 class FirstUses(SphinxPostTransform):
     """Links the first use of each word of the glossary, on the pages of the course."""
 
@@ -108,6 +137,9 @@ class Index(SphinxTransform):
 
     def apply(self, **kwargs):
         if self.env.docname.startswith("notebooks/"):
+            cells = _cells(self.env, self.env.docname.removeprefix("notebooks/"))
+            for node in self.document.findall(lambda n: isinstance(n, nodes.container) and "cell_index" in n):
+                node["ids"].append(f"cell-{cells[node['cell_index']]['id']}")
             self._statements()
             self._words()
 
@@ -166,6 +198,7 @@ def setup(app):
     app.add_directive("notebook-output", NotebookOutput)
     app.add_transform(Index)
     app.add_post_transform(FirstUses)
+    app.add_post_transform(CellLinks)
     app.connect("autodoc-process-docstring", escape_formulas, priority=400)
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("html-page-context", add_tags, priority=900)

@@ -89,7 +89,8 @@ def main(arguments):
     python = program("python")
     lint = [python, "-m", "ruff", "check", "."]
     if command in ("lab", "lecture"):
-        lecture = {"GENCOURSE_LECTURE": "1"} if command == "lecture" else {}
+        profile = os.environ.get("GENCOURSE_PROFILE") or "laptop"  # that of the finished weights
+        lecture = {"GENCOURSE_LECTURE": "1", "GENCOURSE_PROFILE": profile} if command == "lecture" else {}
         call([python, "-m", "jupyterlab", *rest, "notebooks/00_start_here.ipynb"], **lecture)
     elif command == "test":
         call(lint)

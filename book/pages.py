@@ -76,9 +76,9 @@ def cage(title, label, text, code, check, said, helpers):
         f"### {name[:1].upper() + name[1:]} (`{culprit}`)\n" if name else f"### `{culprit}`\n",
         ROLE.sub("the notebook's equation", text) + "\n",
         f"```python\n{code}\n```\n",
-        f"**Caught** ({{ref}}`in the notebook <{label}>`):\n",
-        f"```text\n{said}\n```\n" if said else "",
-        "````{dropdown} The check that catches it (it tells more than a hint)\n```python\n"
+        f"To mend it, with an instant check: {{ref}}`the exercise <{label}>`.\n",
+        f"````{{dropdown}} What its check says\n```text\n{said}\n```\n````\n" if said else "",
+        "````{dropdown} The check (it tells more than a hint)\n```python\n"
         + "\n\n".join([*helpers, check]) + "\n```\n````\n",
     ]  # fmt: skip
 
@@ -89,8 +89,8 @@ def bug_page(notebooks):
     parts = [
         MADE + "# The bug zoo\n",
         f"All {kinds} planted bugs of the course on one page. Each of them runs, and none does what it is meant to. "
-        "Under each stands what its check says of it, and the check itself, folded. The mended lines are in the "
-        "notebooks, folded under each exercise.\n",
+        "What is wrong, how would you notice, and which test would catch it? Decide, then unfold what its check "
+        "says. The mended lines are in the notebooks, folded under each exercise.\n",
     ]
     for nb in notebooks:
         bugs = list(bugs_of(nb))
@@ -114,7 +114,8 @@ def api_page():
             parts.append(f"### `gencourse.{name}`\n")
             gathers = hasattr(importlib.import_module(f"gencourse.{name}"), "__all__")  # its functions live elsewhere
             imported = "   :imported-members:\n" if gathers else ""
-            parts.append(f"```{{eval-rst}}\n.. automodule:: gencourse.{name}\n   :members:\n{imported}```\n")
+            options = f"   :members:\n   :no-index-entry:\n{imported}"
+            parts.append(f"```{{eval-rst}}\n.. automodule:: gencourse.{name}\n{options}```\n")
     return "\n".join(parts)
 
 

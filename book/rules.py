@@ -39,7 +39,7 @@ def code_hash(nb):
 def weights_digest(weights, stem):
     """The digest of a notebook's lines in weights/SHA256SUMS, which ties finished weights to a run; None without."""
     listed = weights / "SHA256SUMS"
-    lines = [line for line in listed.read_text().splitlines() if f"  {stem}/" in line] if listed.exists() else []
+    lines = [line for line in listed.read_text().splitlines() if f"/{stem}/" in line] if listed.exists() else []
     return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else None
 
 

@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -78,19 +79,16 @@ def run(path):
     from gencourse import profile
 
     nb = nbformat.read(path, as_version=4)
-    weights = path.parent / "weights"
-    keep = {"GENCOURSE_MODELS": str(weights)} if profile() == "laptop" else {}
-    if keep:
-        shutil.rmtree(weights / path.stem, ignore_errors=True)
-    try:
-        seconds = execute(nb, path.parent, **keep)
-    except CellExecutionError as error:
-        return [str(error)]
-    tidy(nb)
-    record(nb, seconds)
-    if keep:
-        nb["metadata"]["gencourse"]["weights"] = checksums(weights, path.stem)
-    problems = rules.output_problems(nb)
+    with tempfile.TemporaryDirectory() as made:
+        try:
+            seconds = execute(nb, path.parent, GENCOURSE_MODELS=made)
+        except CellExecutionError as error:
+            return [str(error)]
+        tidy(nb)
+        record(nb, seconds)
+        problems = rules.output_problems(nb)
+        if profile() == "laptop" and not problems:
+            keep(Path(made) / "laptop" / path.stem, path.parent / "weights", nb)
     written = nbformat.writes(nb) + "\n"
     if len(written.encode()) > rules.MOST_BYTES:
         problems.append(f"{len(written.encode()):,} bytes, at most {rules.MOST_BYTES:,} are allowed")
@@ -102,13 +100,22 @@ def run(path):
     return problems
 
 
+def keep(made, weights, nb):
+    """Replace the finished weights of a notebook by those that its run made, and tie them to it."""
+    stem = made.name
+    shutil.rmtree(weights / "laptop" / stem, ignore_errors=True)
+    if made.is_dir():
+        shutil.copytree(made, weights / "laptop" / stem)
+        nb["metadata"]["gencourse"]["weights"] = checksums(weights, stem)
+
+
 def checksums(weights, stem):
     """Write the checksums of a notebook's finished weights into weights/SHA256SUMS; returns the digest of its lines."""
     listed = weights / "SHA256SUMS"
     lines = listed.read_text().splitlines() if listed.exists() else []
-    files = sorted((weights / stem).glob("*.safetensors"))
-    new = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {stem}/{file.name}" for file in files]
-    lines = [line for line in lines if f"  {stem}/" not in line] + new
+    files = sorted((weights / "laptop" / stem).glob("*.safetensors"))
+    new = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  laptop/{stem}/{file.name}" for file in files]
+    lines = [line for line in lines if f"/{stem}/" not in line] + new
     if lines:
         listed.write_text("\n".join(sorted(lines, key=lambda line: line.split()[1])) + "\n")
     return rules.weights_digest(weights, stem)

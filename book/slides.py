@@ -34,6 +34,7 @@ EQUATION = re.compile(r"(?ms)^\$\$\n(.*?)\n\$\$")
 OPTION = re.compile(r"(?m)^:\w+:.*\n")
 LABEL = re.compile(r"(?m)^(\$\$) \([\w-]+\)")
 ROLE = re.compile(r"\(?\{(?:eq|prf:ref|ref|numref)\}`[^`]*`\)?")
+DECIMAL = re.compile(r"(?<![\w.])\d+\.\d+")
 LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
@@ -129,6 +130,15 @@ def deck(nb, name):
     return template.render(title=title, slides=made, code_css=HtmlFormatter().get_style_defs(".slide pre"))
 
 
+def typed_numbers(nb, slide):
+    """Decimal numbers of a slide that stand nowhere in the notebook: it may only say what a cell printed."""
+    sources = [rules.text(cell["source"]) for cell in nb["cells"]]
+    outputs = [words for cell in rules.code_cells(nb) for out in cell["outputs"] for _, words in rules.shown(out)]
+    known = set(DECIMAL.findall(" ".join([*sources, *outputs])))
+    said = " ".join([slide.get("title", ""), *slide.get("points", []), slide.get("notes", "")])
+    return [number for number in DECIMAL.findall(said) if number not in known]
+
+
 def problems(nb):
     """What is wrong with the slides of a notebook, as sentences."""
     found = []
@@ -141,6 +151,8 @@ def problems(nb):
         elif not set(slide) & {"points", "statement", "equations", "code", "output"}:
             found.append(f"{where}: shows nothing")
         else:
+            if typed := typed_numbers(nb, slide):
+                found.append(f"{where}: no cell prints {', '.join(typed)}")
             try:
                 list(parts(cell, slide))
             except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

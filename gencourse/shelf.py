@@ -9,6 +9,8 @@ from torch import nn
 
 from .errors import DataError, require
 
+__all__ = ["keep", "take"]
+
 
 def _named(networks):
     ok = isinstance(networks, dict) and networks and all(isinstance(net, nn.Module) for net in networks.values())
@@ -28,12 +30,14 @@ def read(path):
     """The tensors and the card of a file.
 
     Raises:
-        DataError: if the file is damaged.
+        DataError: if the file is damaged, or may not be read.
     """
     try:
         with safe_open(path, "pt") as file:
             card = json.loads(file.metadata()["card"])
         return load_file(path), card
+    except PermissionError as error:
+        raise DataError(f"{path.name} may not be read. Give yourself the right to read it, or delete it.") from error
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path.name} is damaged ({error}). Delete it; it is then made anew.") from error
 

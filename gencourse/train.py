@@ -15,6 +15,8 @@ from . import checkpoints
 from .errors import GencourseError, TrainingDiverged, is_whole, require
 from .progress import Progress
 
+stops = 0  # how many fits were stopped before their last step, by the stop button or Ctrl-C
+
 
 class History(dict):
     """name -> list of floats, one per step; with ``steps``, ``seconds``, ``snapshots``, ``snapshot_steps``
@@ -163,9 +165,15 @@ def fit(
                 saved = time.monotonic()
         recorder.flush()
         history.interrupted = history.steps < steps
+        _count_stop(history.interrupted)
         if checkpoint is not None:
             checkpoints.save(Path(checkpoint), parts, history)
     return history
+
+
+def _count_stop(stopped):
+    global stops
+    stops += stopped
 
 
 def _next(stream, done):

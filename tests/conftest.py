@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 os.environ.pop("GENCOURSE_FRAMES", None)
 os.environ.pop("GENCOURSE_LECTURE", None)
-os.environ.setdefault("GENCOURSE_MODELS", tempfile.mkdtemp(prefix="gencourse-models-"))  # not the user's own
+os.environ["GENCOURSE_MODELS"] = tempfile.mkdtemp(prefix="gencourse-models-")  # not the user's own
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ def made(slide, code=False):
     cell = nbformat.v4.new_code_cell("a = 1\nif a:\n    b = 2") if code else nbformat.v4.new_markdown_cell(SOURCE)
     if code:
         cell["outputs"] = [nbformat.v4.new_output("stream", text="<1>")]
+    cell["id"] = "x"
     cell["metadata"]["gencourse"] = {"slides": [{"title": "One", "notes": "Say it.", "minutes": 2, **slide}]}
     first = nbformat.v4.new_markdown_cell("# Title\n\n**The question.** Why $x$?")
     return nbformat.v4.new_notebook(cells=[first, cell])
@@ -93,6 +94,10 @@ def test_a_wrong_plan_is_reported(slide, said):
     assert said in slides.problems(nb)[0]
     del nb["cells"][1]["metadata"]["gencourse"]["slides"][0]["notes"]
     assert "notes" in " ".join(slides.problems(nb))
+
+
+def test_a_number_that_no_cell_printed_is_reported():
+    assert slides.problems(made({"points": ["an FID of 3.14"]})) == ["slide 'One' of cell x: no cell prints 3.14"]
 
 
 def test_faults_of_slides_are_seen(tab, tmp_path):

@@ -20,7 +20,7 @@ OPAQUE = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, node
 
 # words of the glossary that mean other things as well: they are not linked by themselves
 EVERYDAY = {"query", "key", "value", "rate", "distortion", "density", "density (of samples)", "recall", "coverage",
-            "support", "floor", "feature", "profile", "score", "precision"}  # fmt: skip
+            "support", "floor", "feature", "profile", "score", "precision", "divergence", "batch"}  # fmt: skip
 
 
 class NotebookOutput(SphinxDirective):
@@ -147,6 +147,7 @@ class Index(SphinxTransform):
         for node in list(self.document.findall(nodes.Element)):
             if "proof" in node.get("classes", []) and node.get("title") and node.get("ids"):
                 name = re.sub(r"[$\\{}]", "", str(node["title"])).strip("() ")
+                name = re.sub(r"^(?:An?|The) (.)", lambda match: match[1].upper(), name)
                 self._enter([name], node["ids"][0], node)
 
     def _words(self):

@@ -2,6 +2,7 @@
 (function () {
   "use strict";
   function fit(section) {
+    section.querySelectorAll(".slide").forEach(enlarge);
     section.querySelectorAll(".slide > pre").forEach(function (code) {  // long lines: smaller letters, to a limit
       code.style.fontSize = "";
       var factor = Math.max(0.78, Math.min(1, (code.clientWidth - 32) / (code.scrollWidth - 32)));
@@ -15,6 +16,17 @@
       if (!size.width || !size.height) { return; }
       var factor = Math.min(room.offsetWidth / (size.width * scale), room.offsetHeight / (size.height * scale), 2.4);
       inner.style.zoom = Math.floor(factor * 100) / 100;
+    });
+  }
+  // A slide of text alone has letters as large as its room allows.
+  function enlarge(slide) {
+    if (slide.querySelector(".output") || slide.classList.contains("front")) { return; }
+    [1.36, 1.28, 1.2, 1.12, 1.06, 1].some(function (factor) {
+      slide.style.fontSize = 28 * factor + "px";
+      var parts = Array.prototype.slice.call(slide.querySelectorAll(".statement, .math, ul, pre")).concat(slide);
+      return slide.scrollHeight <= 721 && parts.every(function (part) {
+        return part.scrollWidth <= part.clientWidth + 1;
+      });
     });
   }
   Reveal.initialize({

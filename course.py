@@ -81,8 +81,9 @@ def main(arguments):
             sys.exit(subprocess.call([other, str(ROOT / "course.py")] + arguments))  # noqa: RUF005
         sys.exit(
             "This is Python {}.{}, and the course needs Python 3.11, 3.12 or 3.13. Install one of these;\n"
-            "where it is not found by itself, name it: make {} PYTHON=python3.12".format(
-                *(*sys.version_info[:2], command)
+            "where it is not found by itself, name it: {}".format(
+                *sys.version_info[:2],
+                "py -3.12 course.py " + command if os.name == "nt" else "make " + command + " PYTHON=python3.12",
             )
         )
     setup()

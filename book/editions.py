@@ -5,14 +5,15 @@
 """
 
 import re
-import shutil
 import sys
 
 import nbformat
 import rules
 
-SOLUTION = re.compile(r"(?ms)^(`{3,}|:{3,})\{solution(?:-start)?\}.*?^\1[ \t]*\n?")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+from gencourse.doctor import find_chromium
+
+SOLUTION = re.compile(r"(?ms)^(`{3,}|:{3,})\{solution\}.*?^\1[ \t]*$\n?")
+
 
 
 def without_solutions(source):
@@ -42,8 +43,7 @@ def for_students(nb):
 
 def student_edition(notebooks, out):
     """Write the students' notebooks into the folder ``out``."""
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     for path in notebooks:
         nb = for_students(nbformat.read(path, as_version=4))
         (out / path.name).write_text(nbformat.writes(nb) + "\n", encoding="utf-8")
@@ -53,14 +53,13 @@ def printed(notebooks, out):
     """Print pages of the built book into PDF files through Chromium; solutions stand open: paper does not unfold."""
     from playwright.sync_api import sync_playwright
 
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = find_chromium()
     if not browser:
         sys.exit("No Chromium was found. Install chromium or Chrome, then call this again.")
     html = out.parent / "html" / "notebooks"
     if missing := [path.stem for path in notebooks if not (html / f"{path.stem}.html").exists()]:
         sys.exit(f"Not built yet: {', '.join(missing)}. Call `make book` first, then this again.")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         page = chromium.new_page(color_scheme="light")

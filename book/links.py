@@ -3,10 +3,12 @@
     python book/run.py links      writes book/_build/links.txt, and asks each whether it answers (needs a network)
 """
 
+import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
+from http.client import HTTPException
 from urllib.parse import unquote, urlsplit
 
 OWN = ("https://gencourse.github.io/gencourse/", "https://github.com/gencourse/gencourse")
@@ -72,12 +74,14 @@ def answers(address):
             return str(response.status)
     except urllib.error.HTTPError as error:
         return str(error.code)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         return str(error)
 
 
 def check(html, out):
     """Write all external links with their answers into the file ``out``; returns how many did not answer with 200."""
+    if not html.is_dir():
+        sys.exit("The book is not built yet. Call `make book` first, then this again.")
     found = outside(html)
     with ThreadPoolExecutor(8) as pool:
         said = list(pool.map(answers, found))

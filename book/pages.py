@@ -114,8 +114,7 @@ def api_page():
             parts.append(f"### `gencourse.{name}`\n")
             gathers = hasattr(importlib.import_module(f"gencourse.{name}"), "__all__")  # its functions live elsewhere
             imported = "   :imported-members:\n" if gathers else ""
-            options = f"   :members:\n   :no-index-entry:\n{imported}"
-            parts.append(f"```{{eval-rst}}\n.. automodule:: gencourse.{name}\n{options}```\n")
+            parts.append(f"```{{eval-rst}}\n.. automodule:: gencourse.{name}\n   :members:\n{imported}```\n")
     return "\n".join(parts)
 
 

@@ -81,6 +81,12 @@ def shown_outputs(cell):
     return found
 
 
+def _at(found, i):
+    if not 0 <= i < len(found):
+        raise IndexError(f"the cell has no number {i}, it has {len(found)}")
+    return found[i]
+
+
 def parts(cell, slide):
     """The HTML of one slide, from top to bottom."""
     source = rules.text(cell["source"])
@@ -90,13 +96,15 @@ def parts(cell, slide):
     if slide.get("statement"):
         yield statement(source)
     for i in slide.get("equations", []):
-        yield MARKDOWN.render(f"$$\n{EQUATION.findall(source)[i]}\n$$")
+        yield MARKDOWN.render(f"$$\n{_at(EQUATION.findall(source), i).rstrip(' ,;.')}\n$$")
     if "code" in slide:
         first, last = slide["code"]
+        if not 1 <= first <= last <= len(source.splitlines()):
+            raise IndexError(f"the cell has no lines {first} to {last}")
         lines = textwrap.dedent("\n".join(source.splitlines()[first - 1 : last]))
         yield MARKDOWN.render(f"```python\n{lines}\n```")
     if "output" in slide:
-        yield f'<div class="output"><div>{shown_outputs(cell)[slide["output"]]}</div></div>'
+        yield f'<div class="output"><div>{_at(shown_outputs(cell), slide["output"])}</div></div>'
 
 
 def slides_of(nb):
@@ -167,7 +175,7 @@ def _package(name):
 def build(notebooks, out):
     """Write a deck for each notebook, and what the decks need, into the folder ``out``."""
     static = out / "static"
-    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(static, ignore_errors=True)
     static.mkdir(parents=True)
     reveal = _package("sphinx_revealjs") / "_static" / "revealjs"
     shutil.copytree(reveal / "dist", static / "reveal" / "dist", ignore=shutil.ignore_patterns("*.map", "theme"))

@@ -14,15 +14,19 @@ from . import archives, finished
 from .errors import ArgumentError
 from .runtime import device, profile
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "firefox")
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 USUAL = (
-    "/Applications/Google Chrome.app",
-    "/Applications/Firefox.app",
-    "/Applications/Safari.app",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "C:/Program Files/Google/Chrome/Application/chrome.exe",
     "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
-    "C:/Program Files/Mozilla Firefox/firefox.exe",
 )
+OTHERS = ("/Applications/Firefox.app", "/Applications/Safari.app", "C:/Program Files/Mozilla Firefox/firefox.exe")
+
+
+def find_chromium():
+    """The path of a browser of the Chromium family, or None: the tests and the paper edition need one."""
+    installed = (path for path in USUAL if Path(path).is_file())
+    return next(filter(None, map(shutil.which, CHROMIUMS)), None) or next(installed, None)
 
 
 class Finding(NamedTuple):
@@ -40,25 +44,9 @@ def _python():
 
 
 def _torch():
-    try:
-        import torchvision
-
-        torchvision.ops.nms(torch.zeros(1, 4), torch.ones(1), 0.5)  # fails where the two builds do not fit
-    except (ImportError, RuntimeError) as error:
-        why = str(error).splitlines()[0]
-        return Finding(
-            False,
-            "torch",
-            f"{torch.__version__}, and torchvision does not fit it: {why}",
-            "Install both together: pip install -r requirements.lock",
-        )
-    known = f"{torch.__version__}, torchvision {torchvision.__version__}"
-    return Finding(
-        tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 11),
-        "torch",
-        known,
-        "Install torch 2.11 or newer: pip install -r requirements.lock",
-    )
+    known = f"{torch.__version__}, torchvision {_version('torchvision')}"
+    new_enough = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 11)
+    return Finding(new_enough, "torch", known, "Install torch 2.11 or newer: pip install -r requirements.lock")
 
 
 def _jupyter():
@@ -104,11 +92,14 @@ def _memory(least=3e9):
     )
 
 
+def _folders():
+    """Where data and trained networks are kept; of those not made yet, the folder in which they will be."""
+    for folder in (archives.root(), finished.own_file("00_start_here/x").parents[2]):
+        yield next((place for place in (folder, *folder.parents) if place.exists()), Path.cwd())
+
+
 def _disk(least=1e9):
-    folder = archives.cache()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
+    free = min(shutil.disk_usage(folder).free for folder in _folders())
     return Finding(
         free >= least,
         "disk",
@@ -117,19 +108,20 @@ def _disk(least=1e9):
     )
 
 
-def _cache():
+def _writable():
     try:
-        archives.cache().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=archives.cache()):
-            pass
+        for folder in _folders():
+            with tempfile.TemporaryFile(dir=folder):
+                pass
     except OSError as error:
         return Finding(
             False,
-            "cache",
+            "folders",
             f"cannot be written: {error.strerror}",
-            "Give yourself the right to write there, or let XDG_CACHE_HOME name another folder.",
+            "Data and networks are then fetched and trained anew each time. Let GENCOURSE_DATA and GENCOURSE_MODELS "
+            "name folders that you may write to.",
         )
-    return Finding(True, "cache", "can be written")
+    return Finding(True, "folders", "for data and networks can be written")
 
 
 def _data():
@@ -158,9 +150,9 @@ def _weights():
 
 
 def _browser():
-    there = any(map(shutil.which, BROWSERS)) or any(Path(path).exists() for path in USUAL)
+    there = find_chromium() or shutil.which("firefox") or any(Path(path).exists() for path in OTHERS)
     return Finding(
-        there,
+        bool(there),
         "browser",
         "found" if there else "none found",
         "Install Chromium, Chrome, Firefox or Safari; make pdf and the tests need Chromium.",
@@ -176,7 +168,7 @@ def examine():
     >>> [finding.what for finding in examine()][:3]
     ['Python', 'torch', 'JupyterLab']
     """
-    looks = _python, _torch, _jupyter, _device, _profile, _memory, _disk, _cache, _data, _weights, _browser
+    looks = _python, _torch, _jupyter, _device, _profile, _memory, _disk, _writable, _data, _weights, _browser
     return [look() for look in looks]
 
 

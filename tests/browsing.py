@@ -4,30 +4,18 @@ import contextlib
 import functools
 import http.server
 import os
-import shutil
 import threading
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-USUAL = (
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-    "C:/Program Files/Google/Chrome/Application/chrome.exe",
-    "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
-)
+from gencourse.doctor import find_chromium
+
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 LOCAL = ("localhost", "127.0.0.1", "")
-
-
-def find_browser():
-    """The path of a Chromium browser, or None."""
-    installed = [path for path in USUAL if Path(path).is_file()]
-    return next((path for path in map(shutil.which, NAMES) if path), None) or next(iter(installed), None)
 
 
 def require_browser(found, continuous_integration):
@@ -79,7 +67,7 @@ class Tab:
 @contextlib.contextmanager
 def open_browser():
     """A playwright browser with an empty profile and no way out; skips or fails where there is none."""
-    path = require_browser(find_browser(), os.environ.get("CI"))
+    path = require_browser(find_chromium(), os.environ.get("CI"))
     from playwright.sync_api import sync_playwright
 
     away = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"

@@ -62,7 +62,7 @@ def wait_for_server(address, process):
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """The address of a JupyterLab with fresh settings, in a folder that holds the sample notebook."""
-    browsing.require_browser(browsing.find_browser(), os.environ.get("CI"))
+    browsing.require_browser(browsing.find_chromium(), os.environ.get("CI"))
     folder, port = tmp_path_factory.mktemp("lab"), free_port()
     run.nbformat.write(sample.notebook(), folder / "sample.ipynb")
     for path in NOTEBOOKS:

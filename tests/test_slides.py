@@ -84,7 +84,9 @@ def test_parts_of_a_cell():
     ("slide", "said"),
     [
         ({"output": 5}, "list index"),
-        ({"equations": [1]}, "list index"),
+        ({"equations": [1]}, "no number 1"),
+        ({"code": [0, 1]}, "no lines 0 to 1"),
+        ({"code": [2, 9]}, "no lines 2 to 9"),
         ({"picture": 1}, "unknown"),
         ({}, "shows nothing"),
     ],

@@ -136,6 +136,9 @@ class Index(SphinxTransform):
     default_priority = 840  # just before Sphinx collects the entries
 
     def apply(self, **kwargs):
+        if self.env.docname == "book/api":  # functions have the page itself, and the search
+            for node in list(self.document.findall(addnodes.index)):
+                node.parent.remove(node)
         if self.env.docname.startswith("notebooks/"):
             cells = _cells(self.env, self.env.docname.removeprefix("notebooks/"))
             for node in self.document.findall(lambda n: isinstance(n, nodes.container) and "cell_index" in n):

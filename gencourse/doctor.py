@@ -94,7 +94,7 @@ def _memory(least=3e9):
 
 def _folders():
     """Where data and trained networks are kept; of those not made yet, the folder in which they will be."""
-    for folder in (archives.root(), finished.own_file("00_start_here/x").parents[2]):
+    for folder in (archives.root(), finished.own_folder()):
         yield next((place for place in (folder, *folder.parents) if place.exists()), Path.cwd())
 
 

@@ -51,7 +51,7 @@ def load_or_train(name, run, frames=9, **networks):
     require(callable(run), "run", run, "a function without arguments")
     require(is_whole(frames) and frames >= 2, "frames", frames, "an integer, at least 2")
     if runs_lecture():
-        if found := _first(name, networks, (_course_file, own_file)):
+        if found := _first(name, networks, (_course_file, _own_file)):
             reader, card = found
             made = reader.decode(card["made"])
             torch.set_rng_state(reader.tensors["random state"])
@@ -87,14 +87,18 @@ def kept(name, **networks):
     True
     """
     _check(name, networks)
-    found = _first(name, networks, (own_file, _course_file))
+    found = _first(name, networks, (_own_file, _course_file))
     return found and {key: found[1][key] for key in ("name", "profile", "device", "seconds", "steps", "parameters")}
 
 
-def own_file(name):
-    """Where a run of your own is kept: below ``$GENCOURSE_MODELS``, else in the user's cache folder, by profile."""
+def own_folder() -> Path:
+    """Where runs of your own are kept: ``$GENCOURSE_MODELS``, else in the user's cache folder."""
     chosen = os.environ.get("GENCOURSE_MODELS")
-    return (Path(chosen).expanduser() if chosen else cache() / "models") / _file(name)
+    return Path(chosen).expanduser() if chosen else cache() / "models"
+
+
+def _own_file(name):
+    return own_folder() / _file(name)
 
 
 def _check(name, networks):
@@ -173,4 +177,4 @@ def _keep(name, made, networks, before, frames):
         "kinds": _kinds(networks),
         "made": writer.encode(made),
     }
-    shelf.write(own_file(name), writer.tensors, card)
+    shelf.write(_own_file(name), writer.tensors, card)

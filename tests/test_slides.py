@@ -83,7 +83,8 @@ def test_parts_of_a_cell():
 @pytest.mark.parametrize(
     ("slide", "said"),
     [
-        ({"output": 5}, "list index"),
+        ({"output": 5}, "no number 5"),
+        ({"output": -1}, "no number -1"),
         ({"equations": [1]}, "no number 1"),
         ({"code": [0, 1]}, "no lines 0 to 1"),
         ({"code": [2, 9]}, "no lines 2 to 9"),

@@ -14,7 +14,7 @@ from torch import nn
 from . import shelf, train
 from .archives import cache
 from .errors import DataError, GencourseError, is_whole, require
-from .records import Reader, Writer
+from .records import Reader, Writer, pack, unpack
 from .runtime import device, profile, runs_lecture
 
 COURSE = Path(__file__).resolve().parent.parent / "notebooks" / "weights"
@@ -54,7 +54,7 @@ def load_or_train(name, run, frames=9, **networks):
         if found := _first(name, networks, (_course_file, _own_file)):
             reader, card = found
             made = reader.decode(card["made"])
-            torch.set_rng_state(reader.tensors["random state"])
+            torch.set_rng_state(unpack(reader.tensors["random state"]))
             return made
         warnings.warn(f"no finished weights of {name} for profile {profile()}: this trains now", stacklevel=2)
     before, stops = {key: copy.deepcopy(net.state_dict()) for key, net in networks.items()}, train.stops
@@ -160,7 +160,7 @@ def _kinds(networks):
 
 def _keep(name, made, networks, before, frames):
     writer = Writer(networks, frames)
-    writer.tensors["random state"] = torch.get_rng_state()
+    writer.tensors["random state"] = pack(torch.get_rng_state())
     for key, net in networks.items():  # constant buffers, such as masks, are in every such network already
         trained = {k for k, _ in net.named_parameters()}
         state = net.state_dict()

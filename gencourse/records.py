@@ -1,7 +1,7 @@
 """What a training made, as tensors and a description that JSON can hold, in little room. Used by finished.py.
 
 Large matrices of weights take 8 bits a number with a scale for each row, images 256 levels and compression, other
-numbers 16 bits, curves 32.
+numbers 16 bits.
 """
 
 import copy
@@ -68,16 +68,15 @@ class Writer:
         if v.is_floating_point() and v.numel() and v.ndim >= 3 and v.shape[-2:] == (28, 28):
             low, high = v.min().item(), v.max().item()
             levels = ((v - low) / max(high - low, 1e-12) * 255).round().to(torch.uint8).contiguous()
-            packed = bytearray(zlib.compress(levels.numpy().tobytes(), 9))
             found |= {"low": low, "high": high, "shape": list(v.shape)}
-            return found | {"tensor": self.store(torch.frombuffer(packed, dtype=torch.uint8))}
+            return found | {"tensor": self.store(pack(levels))}
         return found | {"tensor": self.store(_half(v))}
 
     def _history(self, history):
         count, size = len(history.snapshots), max(1, _bytes(history.snapshots[:1]))
         most = max(2, min(self.frames, MOST_SNAPSHOT_BYTES // size))
         chosen = sorted({round(i * (count - 1) / (most - 1)) for i in range(most)}) if count > most else range(count)
-        curves = {key: self.store(torch.tensor(values, dtype=torch.float32)) for key, values in history.items()}
+        curves = {key: self.store(_half(torch.tensor(values))) for key, values in history.items()}
         return {
             "history": curves,
             "snapshots": [self.encode(history.snapshots[i]) for i in chosen],
@@ -122,18 +121,27 @@ class Reader:
     def _tensor(self, v):
         found = self.tensors[v["tensor"]]
         if "shape" in v:
-            raw = bytearray(zlib.decompress(found.numpy().tobytes()))
-            levels = torch.frombuffer(raw, dtype=torch.uint8).view(v["shape"])
+            levels = unpack(found).view(v["shape"])
             found = v["low"] + levels.float() / 255 * (v["high"] - v["low"])
         found = found.to(getattr(torch, v["dtype"]))
         return found if v["here"] else found.to(device())
 
     def _history(self, v):
         history = History()
-        history.update({key: self.tensors[where].tolist() for key, where in v["history"].items()})
+        history.update({key: self.tensors[where].float().tolist() for key, where in v["history"].items()})
         history.snapshots = [self.decode(part) for part in v["snapshots"]]
         history.snapshot_steps, history.seconds, history.steps = v["snapshot_steps"], v["seconds"], v["steps"]
         return history
+
+
+def pack(v):
+    """Bytes as fewer bytes."""
+    return torch.frombuffer(bytearray(zlib.compress(v.numpy().tobytes(), 9)), dtype=torch.uint8)
+
+
+def unpack(v):
+    """What :func:`pack` was given, as one row of bytes."""
+    return torch.frombuffer(bytearray(zlib.decompress(v.numpy().tobytes())), dtype=torch.uint8)
 
 
 def _half(v):

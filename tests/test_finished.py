@@ -75,7 +75,7 @@ def test_a_lecture_gets_weights_history_and_randomness_back(monkeypatch):
     assert torch.rand(3).equal(expected)
     torch.testing.assert_close(other.eval()(x), net.eval()(x), rtol=0, atol=5e-3)
     assert other.norm.num_batches_tracked == net.norm.num_batches_tracked > 0
-    assert list(loaded) == ["loss"] and loaded["loss"] == pytest.approx(history["loss"])
+    assert list(loaded) == ["loss"] and loaded["loss"] == pytest.approx(history["loss"], rel=1e-3)
     assert (loaded.steps, loaded.seconds, loaded.interrupted) == (history.steps, history.seconds, False)
     assert len(loaded.snapshots) == 9 < len(history.snapshots)
     assert [loaded.snapshot_steps[i] for i in (0, -1)] == [history.snapshot_steps[i] for i in (0, -1)]

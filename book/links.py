@@ -9,9 +9,13 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from http.client import HTTPException
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-OWN = ("https://gencourse.github.io/gencourse/", "https://github.com/gencourse/gencourse")
+import yaml
+
+CONFIG = yaml.safe_load((Path(__file__).resolve().parent / "_config.yml").read_text(encoding="utf-8"))
+HOME, REPOSITORY = CONFIG["html"]["baseurl"], CONFIG["repository"]["url"]
 LAUNCH = ("https://mybinder.org/", "https://colab.research.google.com/")
 
 
@@ -61,7 +65,7 @@ def outside(html):
     found = {}
     for path, page in read(html).items():
         for target in page.targets:
-            if target.startswith(("http://", "https://")) and not target.startswith((*OWN, *LAUNCH)):
+            if target.startswith(("http://", "https://")) and not target.startswith((HOME, REPOSITORY, *LAUNCH)):
                 found.setdefault(target.split("#")[0], set()).add(str(path))
     return dict(sorted(found.items()))
 

@@ -30,10 +30,6 @@ MODULES = {
 }
 
 
-def titled(nb):
-    return re.search(r"(?m)^# (.+)$", rules.markdown(nb))[1]
-
-
 def functions(nb):
     """name -> source of every function that a notebook's cells define at their top level; the first of each name."""
     found = {}
@@ -95,7 +91,7 @@ def bug_page(notebooks):
     for nb in notebooks:
         bugs = list(bugs_of(nb))
         if bugs:
-            parts.append(f"## {titled(nb)}\n")
+            parts.append(f"## {rules.title(nb)}\n")
         for title, label, text, code, check, said, helpers in bugs:
             parts += cage(title, label, text, code, check, said, helpers)
     return "\n".join(parts)

@@ -36,6 +36,11 @@ def code_hash(nb):
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
+def title(nb):
+    """The heading of a notebook."""
+    return re.search(r"(?m)^# (.+)$", markdown(nb))[1]
+
+
 def weights_digest(weights, stem):
     """The digest of a notebook's lines in weights/SHA256SUMS, which ties finished weights to a run; None without."""
     listed = weights / "SHA256SUMS"

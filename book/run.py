@@ -151,8 +151,7 @@ def course_map(notebooks=NOTEBOOKS):
     rows = ["| notebook | laptop | GPU |", "|---|--:|--:|"]
     for path in sorted(notebooks.glob("*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        title = re.search(r"(?m)^# (.+)$", rules.markdown(nb))[1]
-        rows.append(f"| [{path.stem}](notebooks/{path.name}): {title} | {' | '.join(times(nb))} |")
+        rows.append(f"| [{path.stem}](notebooks/{path.name}): {rules.title(nb)} | {' | '.join(times(nb))} |")
     return "\n".join(rows) + "\n"
 
 

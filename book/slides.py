@@ -115,7 +115,7 @@ def slides_of(nb):
 def front(nb):
     """The first slide: the title and the question of the notebook."""
     source = plain(rules.text(nb["cells"][0]["source"]))
-    title = re.search(r"(?m)^# (.+)$", source)[1]
+    title = rules.title(nb)
     question = re.search(r"(?m)^\*\*The question[^*]*\*\* (.+)$", source)[1]
     return title, [f"<h2>{title}</h2>", MARKDOWN.render(question)]
 

@@ -45,3 +45,12 @@ def decks(tmp_path_factory):
     out = tmp_path_factory.mktemp("slides") / "slides"
     slides.build(sorted(run.NOTEBOOKS.glob("*.ipynb")), out)
     return out
+
+
+@pytest.fixture(scope="module")
+def tab():
+    """A browser with one watched page."""
+    import browsing
+
+    with browsing.open_tab() as opened:
+        yield opened

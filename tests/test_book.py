@@ -22,12 +22,6 @@ STRAY = """
 """
 
 
-@pytest.fixture(scope="module")
-def tab():
-    with browsing.open_tab() as opened:
-        yield opened
-
-
 def test_the_contents_name_every_notebook_in_order():
     named = [page.removeprefix("notebooks/") for page in PAGES if page.startswith("notebooks/")]
     assert named == [path.stem for path in sorted(run.NOTEBOOKS.glob("*.ipynb"))]

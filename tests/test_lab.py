@@ -98,12 +98,6 @@ def slide(page, handle, picture):
     return seen
 
 
-@pytest.fixture(scope="module")
-def tab():
-    with browsing.open_tab() as opened:
-        yield opened
-
-
 def open_notebook(tab, lab, name):
     """Open a notebook and wait until its cells are drawn and its kernel answers."""
     tab.page.goto(f"{lab}/lab/tree/{name}.ipynb?token={TOKEN}&reset", wait_until="load")

@@ -1,7 +1,7 @@
 """JupyterLab on the real course, by hand as it were: from the menu, with the slider, restarted and run again."""
 
 import pytest
-from test_lab import lab, open_notebook, slide, tab  # noqa: F401 (two are fixtures)
+from test_lab import lab, open_notebook, slide  # noqa: F401 (the first is a fixture)
 
 pytestmark = pytest.mark.browser
 FIRST = "00_start_here"
@@ -68,5 +68,5 @@ def test_the_kernel_restarts_and_everything_runs_again(page):
     assert errors(page) == []
 
 
-def test_no_network_was_asked(page, tab):  # noqa: F811
+def test_no_network_was_asked(page, tab):
     assert [complaint for complaint in tab.complaints if "asked the network" in complaint] == []

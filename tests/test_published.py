@@ -17,7 +17,7 @@ import gencourse
 pytestmark = pytest.mark.browser
 PAGES = looking.pages(run.ROOT / "book" / "_toc.yml")
 EVERY = [*PAGES, "genindex", "search"]
-HOME = "https://gencourse.github.io/gencourse/"
+HOME = links.HOME
 MOST_BYTES, MOST_SECONDS = 5_000_000, 1.0
 SHADES = "() => getComputedStyle(document.body).backgroundColor"
 
@@ -104,6 +104,15 @@ def test_violations_are_found(browser, tmp_path):
         found = "\n".join(violations(browser, f"{served}/bad.html"))
     for name in ("image-alt", "color-contrast", "button-name"):
         assert name in found
+
+
+def test_the_course_lives_at_one_address():
+    """The configuration names it; what repeats it, where no variable can stand, agrees."""
+    front = (run.ROOT / "book" / "intro.md").read_text(encoding="utf-8")
+    assert front.count(f"git clone {links.REPOSITORY}\n") == 1 and front.count(f"git+{links.REPOSITORY}`") == 1
+    assert front.count("github.com") == 2
+    sphinx = links.CONFIG["sphinx"]["config"]
+    assert sphinx["ogp_site_url"] == HOME and sphinx["ogp_image"].startswith(HOME)
 
 
 def test_no_link_inside_the_book_is_broken(built, tmp_path):

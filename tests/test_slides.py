@@ -14,12 +14,6 @@ SOURCE = "\n".join(
 )
 
 
-@pytest.fixture(scope="module")
-def tab():
-    with browsing.open_tab() as opened:
-        yield opened
-
-
 def made(slide, code=False):
     """A notebook with a title, one cell and one slide of it."""
     cell = nbformat.v4.new_code_cell("a = 1\nif a:\n    b = 2") if code else nbformat.v4.new_markdown_cell(SOURCE)

@@ -5,6 +5,7 @@ The first use of each word of the glossary on a page becomes a link to its entry
 do theorems and definitions.
 """
 
+import html
 import json
 import re
 from pathlib import Path
@@ -172,14 +173,14 @@ class Index(SphinxTransform):
 
 def add_tags(app, pagename, templatename, context, doctree):
     """What search engines and reference managers read: the licence, and how to cite the page."""
-    title = re.sub("<[^>]+>", "", context.get("title") or app.config.html_title)
+    title = html.unescape(re.sub("<[^>]+>", "", context.get("title") or app.config.html_title))
     tags = {
         "citation_title": title,
         "citation_author": app.config.author,
         "citation_publication_date": str(app.config.copyright),
         "dcterms.license": app.config.course_licence,
     }
-    lines = [f'<meta name="{name}" content="{value}">' for name, value in tags.items()]
+    lines = [f'<meta name="{name}" content="{html.escape(value)}">' for name, value in tags.items()]
     lines.append(f'<link rel="license" href="{app.config.course_licence}">')
     context["metatags"] = context.get("metatags", "") + "\n".join(lines) + "\n"
 

@@ -45,7 +45,7 @@ def test_the_table_of_contents_names_the_headings(page):
 
 def test_solutions_are_folded_and_exercises_tagged(page):
     folded = page.locator(".myst details.myst-exercise")
-    assert folded.count() >= 4
+    folded.nth(3).wait_for(state="attached", timeout=60_000)  # markdown is rendered cell by cell
     assert folded.evaluate_all("(nodes) => nodes.every((node) => !node.open)")
     tags = "() => window.jupyterapp.shell.currentWidget.content.widgets.map((cell) => cell.model.getMetadata('tags'))"
     assert sum(bool(given and "exercise" in given) for given in page.evaluate(tags)) >= 4

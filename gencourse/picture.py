@@ -204,9 +204,14 @@ def finish(fig, ax, alt, title=None, **names):
 
 
 def legend(ax, still=False):
-    """A legend in the course's style; ``still`` keeps it in one corner, so that it does not jump in a film."""
+    """A legend in the course's style; ``still`` keeps it in one corner, so that it does not jump in a film.
+
+    Five names or more stand to the right of the panel, where they cover nothing.
+    """
+    many = len(ax.get_legend_handles_labels()[1]) >= 5
+    place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if many else {"loc": "upper right" if still else "best"}
     with matplotlib.rc_context(STYLE):
-        ax.legend(loc="upper right" if still else "best")
+        ax.legend(**place)
 
 
 def need_series(argument, series):

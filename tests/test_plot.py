@@ -230,6 +230,13 @@ def test_curves_draw_raw_and_smoothed_in_panels(figures):
     assert [t.get_text() for t in left.get_legend().get_texts()] == ["d_loss", "g_loss", "half"]
 
 
+@pytest.mark.parametrize("count", [4, 5])
+def test_a_long_legend_stands_beside_the_panel(figures, count):
+    plot.curves({f"run {n}": [1.0 * n] * 50 for n in range(count)}, alt="Level lines.")
+    panel, box = figures[0].axes[0].get_window_extent(), figures[0].axes[0].get_legend().get_window_extent()
+    assert (box.x0 >= panel.x1 - 1) == (count == 5) and box.x1 <= figures[0].bbox.x1 + 1
+
+
 def test_histograms_count_samples_beyond_the_limits(figures):
     samples = torch.cat([torch.zeros(30), torch.full((70,), 99.0)])
     plot.histograms({"z": samples}, lim=2, bins=4, alt="A bar.")

@@ -208,10 +208,10 @@ def legend(ax, still=False):
 
     Five names or more stand to the right of the panel, where they cover nothing.
     """
-    many = len(ax.get_legend_handles_labels()[1]) >= 5
-    place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if many else {"loc": "upper right" if still else "best"}
+    beside = len(ax.get_legend_handles_labels()[1]) >= 5
+    corner = "center left" if beside else "upper right" if still else "best"
     with matplotlib.rc_context(STYLE):
-        ax.legend(**place)
+        ax.legend(loc=corner, bbox_to_anchor=(1.0, 0.5) if beside else None)
 
 
 def need_series(argument, series):

@@ -5,6 +5,8 @@ given as ``{name: numbers}``, tensors on any device or numpy; "data", "model" an
 the same colour.
 """
 
+import itertools
+
 import numpy as np
 
 from .blind import blind
@@ -48,6 +50,11 @@ def _smoothed(y, window):
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def _levels(ax, hlines):
+    for (name, height), style in zip(hlines.items(), itertools.cycle(("--", ":", "-.")), strict=False):
+        ax.axhline(float(height), color=PALETTE["ink"], linestyle=style, linewidth=1.2, label=name)
+
+
 def curves(
     history, keys=None, *, alt, title=None, smooth=None, log=False, hlines=None, xlabel="step", ylabel=None
 ):
@@ -58,7 +65,7 @@ def curves(
         keys: which to draw, in order; a list of lists makes a panel of each. Default: all in one.
         smooth: steps in the running mean; 1 for none; default a fortieth of the run.
         log: whether the vertical axis is logarithmic.
-        hlines: ``{name: height}`` of dashed lines to compare with.
+        hlines: ``{name: height}`` of lines to compare with: the first dashed, the second dotted, the third both.
         xlabel, ylabel: names of the axes.
 
     Raises:
@@ -83,8 +90,7 @@ def curves(
             if window > 1:
                 ax.plot(x, y, color=shade[key], alpha=0.25, linewidth=0.8)
             ax.plot(x, _smoothed(y, window), color=shade[key], label=str(key))
-        for name, height in (hlines or {}).items():
-            ax.axhline(float(height), color=PALETTE["ink"], linestyle="--", linewidth=1.2, label=name)
+        _levels(ax, hlines or {})
         ax.set(xlabel=xlabel, ylabel=ylabel or "", yscale="log" if log else "linear")
         ax.margins(x=0.01)
         legend(ax)
@@ -175,7 +181,7 @@ def bars(values, *, alt, title=None, ylabel=None, log=False, hlines=None, digits
     Args:
         values: ``{name: value}`` or ``{name: (mean, sd)}``; the spread becomes a whisker.
         log: whether the axis is logarithmic. digits: significant figures of what is written.
-        hlines: ``{name: height}`` of dashed lines to compare with.
+        hlines: ``{name: height}`` of lines to compare with: the first dashed, the second dotted, the third both.
         colors: ``{name: colour}`` where not the course's own.
 
     Raises:
@@ -199,8 +205,7 @@ def bars(values, *, alt, title=None, ylabel=None, log=False, hlines=None, digits
             number(float(pair[0]), digits), (i, end), away, textcoords="offset points", ha="center",
             va="bottom" if up else "top",
         )  # fmt: skip
-    for name, height in (hlines or {}).items():
-        ax.axhline(float(height), color=PALETTE["ink"], linestyle="--", linewidth=1.2, label=name)
+    _levels(ax, hlines or {})
     ax.set_xticks(range(len(pairs)), [str(name) for name in pairs])
     ax.grid(False, axis="x")
     ax.set_yscale("log" if log else "linear")

@@ -227,21 +227,20 @@ def test_curves_draw_raw_and_smoothed_in_panels(figures):
     assert list(raw.get_ydata()) == history["d_loss"] and raw.get_alpha() < 0.5
     assert smooth.get_ydata()[50] == 50 and smooth.get_ydata()[0] == 1.0
     assert list(right.lines[-2].get_xdata()) == [10, 20]
-    assert [t.get_text() for t in left.get_legend().get_texts()] == ["d_loss", "g_loss", "half"]
+    assert [t.get_text() for t in left.get_legend().texts] == ["d_loss", "g_loss", "half"]
 
 
-@pytest.mark.parametrize("count", [4, 5])
-def test_a_long_legend_stands_beside_the_panel(figures, count):
-    plot.curves({f"run {n}": [1.0 * n] * 50 for n in range(count)}, alt="Level lines.")
+def test_a_long_legend_stands_beside_the_panel(figures):
+    plot.curves({f"run {n}": [1.0 * n] * 50 for n in range(5)}, alt="Level lines.")
     panel, box = figures[0].axes[0].get_window_extent(), figures[0].axes[0].get_legend().get_window_extent()
-    assert (box.x0 >= panel.x1 - 1) == (count == 5) and box.x1 <= figures[0].bbox.x1 + 1
+    assert panel.x1 - 1 <= box.x0 and box.x1 <= figures[0].bbox.x1 + 1
 
 
 def test_histograms_count_samples_beyond_the_limits(figures):
     samples = torch.cat([torch.zeros(30), torch.full((70,), 99.0)])
     plot.histograms({"z": samples}, lim=2, bins=4, alt="A bar.")
     bars, _ = figures[0].axes[0].patches
-    values, edges, _ = bars.get_data()
+    values, edges = bars.get_data()[:2]
     assert (values * np.diff(edges)).sum() == pytest.approx(0.3)
     narrow = np.histogram(samples.numpy(), edges, density=True)[0]  # broken twin: the shown part alone
     assert (narrow * np.diff(edges)).sum() == pytest.approx(1.0)
@@ -257,8 +256,9 @@ def test_densities_scatter_and_bars_draw_the_numbers_given(figures):
     assert (left.get_title(), right.get_title()) == ("before", "after")
     np.testing.assert_allclose(right.collections[1].get_offsets(), POINTS + 1)
     assert left.get_xlim() == right.get_xlim() and left.get_xlim()[1] > 3
-    plot.bars({"a": 1.0, "b": (2.0, 0.5), "c": -1.0}, alt="Bars.", hlines={"best": 0.5})
+    plot.bars({"a": 1.0, "b": (2.0, 0.5), "c": -1.0}, alt="Bars.", hlines={"best": 0.5, "worst": 0.1})
     ax = figures[-1].axes[0]
+    assert [line.get_linestyle() for line in ax.lines[-2:]] == ["--", ":"]
     assert [bar.get_height() for bar in ax.patches] == [1.0, 2.0, -1.0]
     assert [text.get_text() for text in ax.texts] == ["1.00", "2.00", "-1.00"]
 

@@ -73,8 +73,7 @@ def test_a_page_is_light_and_quick(page, address, browser):
     size = fetched_bytes(context.new_page(), f"{address}/{page}.html")
     context.close()
     assert size <= MOST_BYTES
-    quickest = min(seconds_to_text(browser, f"{address}/{page}.html") for _ in range(3))
-    assert quickest <= MOST_SECONDS
+    assert any(seconds_to_text(browser, f"{address}/{page}.html") <= MOST_SECONDS for _ in range(3))
 
 
 @pytest.mark.parametrize("page", EVERY)

@@ -227,7 +227,7 @@ def test_curves_draw_raw_and_smoothed_in_panels(figures):
     assert list(raw.get_ydata()) == history["d_loss"] and raw.get_alpha() < 0.5
     assert smooth.get_ydata()[50] == 50 and smooth.get_ydata()[0] == 1.0
     assert list(right.lines[-2].get_xdata()) == [10, 20]
-    assert [t.get_text() for t in left.get_legend().texts] == ["d_loss", "g_loss", "half"]
+    assert [t.get_text() for t in left.get_legend().get_texts()] == ["d_loss", "g_loss", "half"]
 
 
 def test_a_long_legend_stands_beside_the_panel(figures):
@@ -240,7 +240,7 @@ def test_histograms_count_samples_beyond_the_limits(figures):
     samples = torch.cat([torch.zeros(30), torch.full((70,), 99.0)])
     plot.histograms({"z": samples}, lim=2, bins=4, alt="A bar.")
     bars, _ = figures[0].axes[0].patches
-    values, edges = bars.get_data()[:2]
+    values, edges, _ = bars.get_data()
     assert (values * np.diff(edges)).sum() == pytest.approx(0.3)
     narrow = np.histogram(samples.numpy(), edges, density=True)[0]  # broken twin: the shown part alone
     assert (narrow * np.diff(edges)).sum() == pytest.approx(1.0)

@@ -138,12 +138,11 @@ def deck(nb, name):
     return template.render(title=title, slides=made, code_css=HtmlFormatter().get_style_defs(".slide pre"))
 
 
-def typed_numbers(nb, slide):
-    """Decimal numbers of a slide that stand nowhere in the notebook: it may only say what a cell printed."""
+def typed_numbers(nb, said):
+    """Decimal numbers in a text about a notebook that stand nowhere in it: one may only say what a cell printed."""
     sources = [rules.text(cell["source"]) for cell in nb["cells"]]
     outputs = [words for cell in rules.code_cells(nb) for out in cell["outputs"] for _, words in rules.shown(out)]
     known = set(DECIMAL.findall(" ".join([*sources, *outputs])))
-    said = " ".join([slide.get("title", ""), *slide.get("points", []), slide.get("notes", "")])
     return [number for number in DECIMAL.findall(said) if number not in known]
 
 
@@ -159,7 +158,7 @@ def problems(nb):
         elif not set(slide) & {"points", "statement", "equations", "code", "output"}:
             found.append(f"{where}: shows nothing")
         else:
-            if typed := typed_numbers(nb, slide):
+            if typed := typed_numbers(nb, " ".join([slide["title"], *slide.get("points", []), slide["notes"]])):
                 found.append(f"{where}: no cell prints {', '.join(typed)}")
             try:
                 list(parts(cell, slide))

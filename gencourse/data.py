@@ -2,6 +2,7 @@
 
 import html
 import warnings
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from .archives import archives, fetch, found, read_idx, root
 from .errors import DataError, is_whole, require, require_seed
 from .runtime import in_kernel
-from .texts import TEXTS, Text
+from .texts import Text
 from .texts import load as load_text
 from .toys import TOY_SETS, grid_of_gaussians, mixture_1d, ring_of_gaussians, toy
 
@@ -117,8 +118,8 @@ def text(name="shakespeare", device=None) -> Text:
     """Text, cut into 90 % for training and 10 % for testing.
 
     Args:
-        name: "shakespeare" (1.1 million characters of plays, the last tenth held out), "names" (32,033 names, one per
-            line, in an order drawn once for all), or "prose" (the words of this course, which need no network).
+        name: "shakespeare" (1.1 million characters of plays), "names" (32,033 names, one per line, in an order drawn
+            once for all), "prose" (the words of this course, offline), or the pathlib.Path of a UTF-8 text of yours.
         device: where to put the tensors; default the CPU.
 
     Returns:
@@ -126,19 +127,19 @@ def text(name="shakespeare", device=None) -> Text:
 
     Raises:
         ArgumentError: for another name.
+        DataError: if your file is not there, is no text, or is too short.
 
     Source: Karpathy (2015), https://github.com/karpathy/char-rnn, and https://github.com/karpathy/makemore.
 
-    >>> prose = text("prose")
-    >>> prose.decode(prose.encode("likelihood"))
-    'likelihood'
+    >>> text("prose").name
+    'prose'
     """
-    allowed = f"one of {', '.join(TEXTS)}, prose"
-    require(name in (*TEXTS, "prose"), "name", name, allowed)
     _check_device(device)
     try:
         return load_text(name, device)
     except DataError as error:
+        if isinstance(name, Path):
+            raise
         _banner(name, "the prose of this course stands in", error)
         return load_text("prose", device)
 

@@ -28,7 +28,7 @@ __all__ = [
 
 
 @torch.no_grad()
-def _in_parts(function, x, size=1000):
+def in_parts(function, x, size=1000):
     return torch.cat([function(part).cpu() for part in x.split(size)])
 
 
@@ -54,14 +54,14 @@ def features(classifier, x) -> torch.Tensor:
     """
     _require_images(x)
     require(not classifier.training, "classifier", "in train mode", "in evaluation mode: classifier.eval()")
-    return _in_parts(classifier.features, x)
+    return in_parts(classifier.features, x)
 
 
 def class_shares(classifier, x) -> torch.Tensor:
     """The share of images that the classifier puts into each class, (10,). Arguments as :func:`features`."""
     _require_images(x)
     require(not classifier.training, "classifier", "in train mode", "in evaluation mode: classifier.eval()")
-    return _in_parts(classifier, x).argmax(1).bincount(minlength=10) / len(x)
+    return in_parts(classifier, x).argmax(1).bincount(minlength=10) / len(x)
 
 
 def class_entropy(shares) -> float:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from .archives import fetch_file
-from .errors import require
+from .errors import DataError, require
 
+LEAST = 1000  # characters of a text of your own
 TEXTS = {
     "shakespeare": (
         "tinyshakespeare.txt",
@@ -49,7 +50,11 @@ class Text(NamedTuple):
 
 
 def load(name, device):
-    """The text of this name, or a DataError where it cannot be had."""
+    """The text of this name or file, or a DataError where it cannot be had."""
+    known = isinstance(name, Path) or name in (*TEXTS, "prose")
+    require(known, "name", name, f"one of {', '.join(TEXTS)}, prose, or a pathlib.Path")
+    if isinstance(name, Path):
+        return _split(_own(name), name.stem, device)
     if name == "prose":
         return _split(_prose(), "prose", device)
     file, md5, address = TEXTS[name]
@@ -58,6 +63,18 @@ def load(name, device):
         lines = whole.split()
         whole = "\n".join(lines[i] for i in np.random.RandomState(0).permutation(len(lines))) + "\n"
     return _split(whole, name, device)
+
+
+def _own(path):
+    try:
+        whole = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path.name} cannot be read as text ({error}). Check where the file lies, and save it as UTF-8."
+        ) from error
+    if len(whole) < LEAST:
+        raise DataError(f"{path.name} has {len(whole)} characters, and {LEAST:,} are needed. Take a longer text.")
+    return whole
 
 
 def _split(whole, name, device):

@@ -6,7 +6,7 @@ import warnings
 import pytest
 from archive_server import ArchiveServer
 
-from gencourse import ArgumentError, archives, data, texts
+from gencourse import ArgumentError, DataError, archives, data, texts
 
 PLAY = "".join(f"SPEAKER {i}:\nLine number {i} is spoken.\n\n" for i in range(100)).encode()
 
@@ -96,3 +96,26 @@ def test_encoding():
     assert got.decode(got.encode("the end")) == "the end"
     with pytest.raises(ArgumentError, match="string='déjà': must be made of"):
         got.encode("déjà")
+
+
+def test_a_text_of_your_own(tmp_path):
+    path = tmp_path / "verses.txt"
+    path.write_text("Über allen Gipfeln\n" * 100, encoding="utf-8")
+    got = data.text(path)
+    assert got.name == "verses" and got.decode(got.train) + got.decode(got.test) == path.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read as text .*Check where"),
+        (b"\xff\xfe" * 999, "save it as UTF-8"),
+        (b"short", "longer text"),
+    ],
+)
+def test_a_file_that_is_no_text_to_learn_from_is_refused(content, said, tmp_path):
+    path = tmp_path / "mine.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        data.text(path)

@@ -4,11 +4,13 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 from ..archives import cache
 from ..classifier import digit_classifier
+from ..data import mnist
 from ..runtime import device, profile
 from .contest import FLOOR, plan, run
 from .fingerprint import HERE, code
@@ -25,11 +27,26 @@ def jobs():
 
 
 def start(name, seed, folder):
-    """One run in a process of its own, on one thread, so that each has its own memory and clock."""
-    command = [sys.executable, "-m", "gencourse.showdown", "--folder", str(folder), "--run", name, str(seed)]
+    """One run in a process of its own, on one thread, so that each has its own memory and clock.
+
+    It reads from a pipe of this process, and so learns when this one is gone, however it ended.
+    """
+    command = [sys.executable, "-m", "gencourse.showdown", "--folder", str(folder), "--watch", "--run", name, str(seed)]
     one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if device().type == "cpu" else {}
-    log = open(folder / f"{name} {seed}.log", "w")
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | one)
+    with open(folder / f"{name} {seed}.log", "w") as log:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=os.environ | one
+        )
+
+
+def stop_with_parent():
+    """End this process as soon as nobody holds the other end of its standard input."""
+
+    def watch():
+        os.read(sys.stdin.fileno(), 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def contest(folder, workers):
@@ -66,15 +83,36 @@ def contest(folder, workers):
     return time.monotonic() - began
 
 
+def prepare(folder, out):
+    """Refuse what would spoil the contest: other data, runs of other code, a place that cannot be written."""
+    if {mnist(split).name for split in ("train", "test")} != {"MNIST"}:
+        sys.exit("The contest needs MNIST, and it could not be had. Connect to a network, or put its files below "
+                 "GENCOURSE_DATA; finished runs are kept.")  # fmt: skip
+    made_by, now = folder / "made-by.txt", f"{profile()} {code()}\n"
+    if made_by.exists() and made_by.read_text() != now:
+        sys.exit(f"{folder} holds runs of other code or of another profile, which must not be mixed with new ones. "
+                 "Name another folder, or delete that one.")  # fmt: skip
+    made_by.write_text(now)
+    if not os.access(out, os.W_OK):
+        sys.exit(f"{out} cannot be written, and the data file would go there. Name another place with --out.")
+
+
 def main():
     parser = argparse.ArgumentParser(prog="make showdown", description=__doc__)
     parser.add_argument("--folder", type=Path, help="where runs are kept (default: the course's cache)")
     parser.add_argument("--out", type=Path, help="where the data file goes (default: beside this module)")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count()) if device().type == "cpu" else 1)
     parser.add_argument("--run", nargs=2, metavar=("NAME", "SEED"), help="one run only")
+    parser.add_argument("--watch", action="store_true", help="end when standard input is closed")
     asked = parser.parse_args()
     folder = (asked.folder or cache() / "showdown" / f"{profile()}-{code()[:12]}").resolve()
+    out = asked.out or (folder if profile() == "smoke" else HERE)
     folder.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    if profile() != "smoke":
+        prepare(folder, out)
+    if asked.watch:
+        stop_with_parent()
     if asked.run:
         run(asked.run[0], int(asked.run[1]), folder)
         return
@@ -85,7 +123,6 @@ def main():
         minutes = (time.monotonic() - began) / 60
     else:
         minutes = contest(folder, asked.workers) / 60
-    out = asked.out or (folder if profile() == "smoke" else HERE)
     path = assemble(folder, out, asked.workers, minutes)
     print(f"{minutes:.1f} minutes; written to {path}")
 

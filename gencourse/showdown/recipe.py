@@ -18,7 +18,7 @@ class Recipe:
     nats: object = None  # bits -> nats (B,) of each image: exact, or an upper bound
     protocol: str = ""  # how nats are computed, or why there are none
     rates: dict = field(default_factory=dict)  # optimizer -> its highest rate, if it follows the cycle
-    latent: str = "none"
+    latent: str | dict = "none"  # one for all entrants, or entrant -> text
 
     def set_rate(self, share):
         """The cycle of the learning rate: up for a twentieth of the time, and down to 0; share in [0, 1]."""

@@ -17,19 +17,18 @@ LATENT = 64
 
 def gaussian(train, device):
     """The Gaussian of 00: mean and covariance of the images; no steps."""
-    x = (2 * train - 1).flatten(1).double()
+    x = (2 * train - 1).flatten(1).cpu().double()  # not every accelerator has float64
     spread, axes = torch.linalg.eigh(x.T.cov())
     root = axes * spread.clamp(min=0).sqrt()
     mean = x.mean(0)
 
     def sample(count):
-        noise = torch.randn(count, len(mean), device=device).double()
-        return hard(mean + noise @ root.T).view(-1, 1, 28, 28)
+        return hard(mean + torch.randn(count, len(mean)).double() @ root.T).view(-1, 1, 28, 28).to(device)
 
     box = torch.nn.Module()
     box.register_buffer("mean", mean.float())
     box.register_buffer("root", root.float())
-    why = "none: a density on all of space, and the data are bits"
+    why = "none: an integral over all points that are cut to the image, which nobody can compute"
     return Recipe({"moments": box}, None, 0, {"Gaussian": sample}, (box,), protocol=why)
 
 
@@ -40,7 +39,7 @@ def _adversarial(name, G, D, optimizers, step, batch):
         G.train()
         return x
 
-    why = f"none: its images are a set of dimension {LATENT} in a space of 784"
+    why = "none: an integral over all z that are cut to the image, which nobody can compute"
     kept = {"G": G, "D": D} | {f"optimizer {i}": o for i, o in enumerate(optimizers)}
     latent = f"{LATENT} numbers, no encoder"
     return Recipe(kept, step, batch, {name: sample}, (G,), protocol=why, latent=latent)

@@ -1,7 +1,9 @@
 """The data file of the showdown: written by ``make showdown``, read by 10_showdown and by the book."""
 
 import json
+import os
 import platform
+import subprocess
 import time
 
 import torch
@@ -9,7 +11,7 @@ import torch
 from ..data import mnist
 from ..errors import DataError, require
 from ..runtime import device, profile
-from .contest import FLOOR, commit, plan, unpack
+from .contest import FLOOR, plan, unpack
 from .fingerprint import HERE, code
 
 FILE = "results.json"
@@ -27,12 +29,22 @@ def _hardware():
     return name
 
 
+def _commit():
+    """The commit of the code and its date, or None outside a repository."""
+    try:
+        asked = ["git", "log", "-1", "--format=%h, %cs"]
+        return subprocess.run(asked, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def assemble(folder, out, workers, minutes):
     """Put all runs of ``folder`` together into one data file in ``out``; returns its path."""
     runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json")) if path.name != FILE]
+    threads = ", one thread each" if device().type == "cpu" else ""
     content = {
-        "code": code(), "commit": commit(HERE), "written": time.strftime("%Y-%m-%d"), "profile": profile(),
-        "hardware": f"{_hardware()}; {workers} runs side by side, one thread each", "torch": torch.__version__,
+        "code": code(), "commit": _commit(), "written": time.strftime("%Y-%m-%d"), "profile": profile(),
+        "hardware": f"{_hardware()}; {workers} runs side by side{threads}", "torch": torch.__version__,
         "data": f"{mnist('train').name}, binarized with seed 0 (train) and 1 (test)",
         "minutes of the last call": round(minutes, 1),
         "plan": plan(),
@@ -40,7 +52,9 @@ def assemble(folder, out, workers, minutes):
     }  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     path = out / FILE
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    new = path.with_name(path.name + ".new")
+    new.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(new, path)
     return path
 
 
@@ -51,7 +65,7 @@ def stored(path=None) -> dict:
         path: of another data file; default the one of the course.
 
     Raises:
-        DataError: if it is not there.
+        DataError: if it is not there, or damaged.
     """
     path = path or HERE / FILE
     try:
@@ -60,6 +74,8 @@ def stored(path=None) -> dict:
         raise DataError(
             f"There is no {path.name} ({error.strerror}). Make it with `make showdown` (an hour)."
         ) from error
+    except ValueError as error:
+        raise DataError(f"{path.name} is damaged ({error}). Make it anew with `make showdown`.") from error
 
 
 def _spread(values):
@@ -71,8 +87,8 @@ def rows(results) -> dict:
     """Entrant -> measure -> (mean, standard deviation over the seeds), or a text; the floor comes first.
 
     Measures of samples: "FID", "FID of many", "KID", "precision", "recall", "density", "coverage", "entropy", "error
-    of a judge", "ms a sample"; of the training: "nats", "nats error", "train seconds", "steps", "MB", "parameters";
-    texts: "protocol", "latent" and "trained as".
+    of a judge", "ms a sample" (many side by side), "ms alone" (one by itself); of the training: "nats", "nats error",
+    "train seconds", "steps", "MB", "parameters"; texts: "protocol", "latent" and "trained as".
     """
     require(isinstance(results, dict) and "runs" in results, "results", type(results).__name__, "what stored() returns")
     found = {}
@@ -86,7 +102,8 @@ def rows(results) -> dict:
                 if name in run:
                     row.setdefault(name, []).append(run[name])
             row["protocol"] = run.get("protocol", "") if own else f"none: the bound of {run['name']} is not its own"
-            row["latent"] = run.get("latent", "")
+            latent = run.get("latent", "")
+            row["latent"] = latent[entrant] if isinstance(latent, dict) else latent
     table = {
         entrant: {n: _spread(v) if isinstance(v, list) else v for n, v in row.items()} for entrant, row in found.items()
     }

@@ -142,7 +142,8 @@ def times(nb):
 def headed(nb):
     """The first cell's source with the measured minutes in its line about time."""
     laptop, gpu = times(nb)
-    line = f"**Time to run.** On two cores without a GPU: {laptop}. On a GPU: {gpu}."
+    line = f"**Time to run.** On two cores without a GPU: {laptop}."
+    line += f" On a GPU: {gpu}." if gpu.endswith("min") else ""
     return TIME.sub(line, rules.text(nb["cells"][0]["source"]))
 
 

@@ -10,6 +10,7 @@ old Pythons read too, so that a wrong Python gets a sentence instead of a traceb
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -58,15 +59,24 @@ def setup():
     if ready(VENV, wanted):
         return
     print("Setting up .venv (once; some minutes; on Linux about 3 GB of downloads) ...", flush=True)
-    call([sys.executable, "-m", "venv", str(VENV)])
+    call([sys.executable, "-m", "venv", "--clear", str(VENV)])  # of another Python, perhaps
     call([program("python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
           "-r", str(ROOT / "requirements.lock"), "-e", str(ROOT)])  # fmt: skip
     (VENV / "gencourse.stamp").write_text(wanted + "\n")
 
 
+def outcome(command, **environment):
+    """The exit code of a program, run in the course's folder. Ctrl-C is left to it: it may ask, or save its work."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.call(command, cwd=str(ROOT), env=dict(os.environ, **environment))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def call(command, **environment):
     """Run a program in the course's folder; stop with its exit code when it fails."""
-    code = subprocess.call(command, cwd=str(ROOT), env=dict(os.environ, **environment))
+    code = outcome(command, **environment)
     if code:
         sys.exit(code)
 
@@ -78,7 +88,7 @@ def main(arguments):
     if not supported(sys.version_info):
         other = other_python()
         if other:
-            sys.exit(subprocess.call([other, str(ROOT / "course.py")] + arguments))  # noqa: RUF005
+            sys.exit(outcome([other, str(ROOT / "course.py")] + arguments))  # noqa: RUF005
         sys.exit(
             "This is Python {}.{}, and the course needs Python 3.11, 3.12 or 3.13. Install one of these;\n"
             "where it is not found by itself, name it: {}".format(

@@ -87,16 +87,15 @@ def run(path):
         tidy(nb)
         record(nb, seconds)
         problems = rules.output_problems(nb)
+        if (size := len(nbformat.writes(nb).encode())) > rules.MOST_BYTES:
+            problems.append(f"{size:,} bytes, at most {rules.MOST_BYTES:,} are allowed")
         if profile() == "laptop" and not problems:
             keep(Path(made) / "laptop" / path.stem, path.parent / "weights", nb)
-    written = nbformat.writes(nb) + "\n"
-    if len(written.encode()) > rules.MOST_BYTES:
-        problems.append(f"{len(written.encode()):,} bytes, at most {rules.MOST_BYTES:,} are allowed")
     if problems:  # twenty minutes of work are not thrown away
         path = path.parent / ".refused" / path.name
         path.parent.mkdir(exist_ok=True)
         problems.append(f"The run itself is kept in {path.parent.name}/{path.name}, beside the notebooks.")
-    path.write_text(written, encoding="utf-8")
+    path.write_text(nbformat.writes(nb) + "\n", encoding="utf-8")
     return problems
 
 
@@ -106,7 +105,8 @@ def keep(made, weights, nb):
     shutil.rmtree(weights / "laptop" / stem, ignore_errors=True)
     if made.is_dir():
         shutil.copytree(made, weights / "laptop" / stem)
-        nb["metadata"]["gencourse"]["weights"] = checksums(weights, stem)
+    digest = checksums(weights, stem)  # without files, what stood there of old ones goes
+    nb["metadata"]["gencourse"].update({"weights": digest} if made.is_dir() else {})
 
 
 def checksums(weights, stem):
@@ -116,7 +116,7 @@ def checksums(weights, stem):
     files = sorted((weights / "laptop" / stem).glob("*.safetensors"))
     new = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  laptop/{stem}/{file.name}" for file in files]
     lines = [line for line in lines if f"/{stem}/" not in line] + new
-    if lines:
+    if lines or listed.exists():
         listed.write_text("\n".join(sorted(lines, key=lambda line: line.split()[1])) + "\n")
     return rules.weights_digest(weights, stem)
 
@@ -142,7 +142,8 @@ def times(nb):
 def headed(nb):
     """The first cell's source with the measured minutes in its line about time."""
     laptop, gpu = times(nb)
-    line = f"**Time to run.** On two cores without a GPU: {laptop}. On a GPU: {gpu}."
+    line = f"**Time to run.** On two cores without a GPU: {laptop}."
+    line += f" On a GPU: {gpu}." if gpu.endswith("min") else ""
     return TIME.sub(line, rules.text(nb["cells"][0]["source"]))
 
 

@@ -62,7 +62,7 @@ def load_or_train(name, run, frames=9, **networks):
     if train.stops == stops:  # what was stopped halfway is not finished
         try:
             _keep(name, made, networks, before, frames)
-        except (OSError, RuntimeError, ValueError, GencourseError) as error:
+        except (RuntimeError, ValueError, GencourseError) as error:
             warnings.warn(f"{name} is trained, but could not be kept: {error}. Lectures will not find it; "
                           "GENCOURSE_MODELS may name another folder.", stacklevel=2)  # fmt: skip
     return made
@@ -114,9 +114,10 @@ def _file(name):
 
 def _course_file(name):
     """The file that comes with the course, if it is there; its checksum is verified."""
-    path = COURSE / _file(name)
+    path, listed = COURSE / _file(name), COURSE / "SHA256SUMS"
     if path.exists():
-        sums = dict(reversed(line.split(maxsplit=1)) for line in (COURSE / "SHA256SUMS").read_text().splitlines())
+        lines = listed.read_text().splitlines() if listed.exists() else []
+        sums = dict(reversed(line.split(maxsplit=1)) for line in lines)
         if sums.get(_file(name)) != hashlib.sha256(path.read_bytes()).hexdigest():
             raise DataError(
                 f"weights/{_file(name)} is not the file that belongs to the course: its checksum differs from that in "
@@ -142,9 +143,11 @@ def _first(name, networks, places):
 def _restored(path, networks):
     tensors, card = shelf.read(path)
     if card.get("kinds") != _kinds(networks) or "random state" not in tensors:
+        place = "in notebooks/weights" if COURSE in path.parents else "below GENCOURSE_MODELS or in your cache folder"
         raise DataError(
             f"{path.parent.name}/{path.name} was made for other networks than these: their code has changed since. "
-            "Change it back, or delete that file (below GENCOURSE_MODELS or in your cache folder) and train anew."
+            f"Change it back, or delete that file ({place}) and train anew, with GENCOURSE_PROFILE={profile()} and "
+            "without GENCOURSE_LECTURE."
         )
     reader = Reader(tensors, networks)
     for key, net in networks.items():

@@ -19,11 +19,18 @@ def _named(networks):
 
 
 def write(path, tensors, card):
-    """Write ``tensors`` (name -> tensor on the CPU) and the ``card`` to one file, all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write ``tensors`` (name -> tensor on the CPU) and the ``card`` to one file, all or nothing.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
     new = path.with_name(path.name + ".new")
-    save_file(tensors, new, metadata={"card": json.dumps(card)})
-    os.replace(new, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, new, metadata={"card": json.dumps(card)})
+        os.replace(new, path)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path.name} cannot be written ({error}). Make room there, or name another folder.") from error
 
 
 def read(path):
@@ -52,6 +59,7 @@ def keep(path, networks, card):
 
     Raises:
         ArgumentError: if ``networks`` are no networks.
+        DataError: if the file cannot be written.
 
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "line.safetensors"

@@ -40,8 +40,8 @@ class Table:
 def number(value, digits=3):
     """A value as a reader wants it: ``digits`` significant figures, no needless exponent, a pair as a ± b.
 
-    >>> [number(v) for v in (0.123456, 1234.56, 20000, 3.2e-7, (0.5, 0.0123), "GAN")]
-    ['0.123', '1,235', '20,000', '3.2e-07', '0.500 ± 0.0123', 'GAN']
+    >>> [number(v) for v in (0.123456, 999.9, 1234.56, 20000, 3.2e-7, (0.5, 0.0123), "GAN")]
+    ['0.123', '1,000', '1,235', '20,000', '3.2e-07', '0.500 ± 0.0123', 'GAN']
     """
     if hasattr(value, "item") and getattr(value, "size", None) is not None and not isinstance(value, str):
         value = value.item()
@@ -53,9 +53,10 @@ def number(value, digits=3):
         return f"{value:,}"
     if not math.isfinite(value):
         return "∞" if value == math.inf else "-∞" if value == -math.inf else "not a number"
-    if value == 0 or 1e-3 <= abs(value) < 10**digits:
+    size = abs(float(f"{value:.{digits}g}"))  # as it will be shown: 999.9 is 1,000
+    if value == 0 or 1e-3 <= size < 10**digits:
         return f"{value or 0.0:#.{digits}g}".rstrip(".")  # no minus before zero
-    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if 10**digits <= size < 1e9 else f"{value:.{digits}g}"
 
 
 def table(rows, columns=None, *, caption=None, digits=3):

@@ -159,6 +159,9 @@ def fit(
             history.seconds = time.monotonic() - began
             recorder.add(scalars, lazily=_on_accelerator(scalars) and not progress.due())
             progress.update(done + 1)
+            if done + 1 == steps and recorder.pending:  # on an accelerator: the last steps are still under way
+                recorder.flush()
+                history.seconds = time.monotonic() - began
             if checkpoint is not None and time.monotonic() - saved > checkpoints.SECONDS_BETWEEN:
                 recorder.flush()
                 checkpoints.save(Path(checkpoint), parts, history)

@@ -159,7 +159,12 @@ def test_the_weights_of_the_course_are_checked_and_only_for_their_profile(monkey
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     sums.write_text(f"{digest}  laptop/03_dcgan/a-run-seed-0.safetensors\n")
     assert gc.load_or_train(NAME, never, net=Masked()).steps == 20
+    with pytest.raises(gc.DataError, match=r"notebooks/weights.*GENCOURSE_PROFILE=laptop"):
+        gc.load_or_train(NAME, never, net=nn.Linear(2, 2))
     sums.write_text(f"{digest[::-1]}  laptop/03_dcgan/a-run-seed-0.safetensors\n")
+    with pytest.raises(gc.DataError, match="checksum"):
+        gc.load_or_train(NAME, never, net=Masked())
+    sums.unlink()
     with pytest.raises(gc.DataError, match="checksum"):
         gc.load_or_train(NAME, never, net=Masked())
     monkeypatch.setenv("GENCOURSE_PROFILE", "gpu")
@@ -191,6 +196,15 @@ def test_what_cannot_be_kept_is_not_lost(monkeypatch, tmp_path):
     blocked.write_text("")
     monkeypatch.setenv("GENCOURSE_MODELS", str(blocked))
     with pytest.warns(UserWarning, match="GENCOURSE_MODELS"):
+        assert gc.load_or_train(NAME, lambda: 5) == 5
+
+
+def test_what_a_full_disk_does_not_take_is_not_lost(monkeypatch):
+    def full(*_, **__):
+        raise shelf.SafetensorError("No space left on device")
+
+    monkeypatch.setattr(shelf, "save_file", full)
+    with pytest.warns(UserWarning, match=r"No space left on device.*Make room"):
         assert gc.load_or_train(NAME, lambda: 5) == 5
 
 

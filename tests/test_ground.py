@@ -1,10 +1,13 @@
 """What the course stands on: the lock, the commands, the documents, and the size of the files."""
 
 import ast
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 
@@ -99,6 +102,17 @@ def test_a_wrong_python_and_a_wrong_command_get_a_sentence(monkeypatch):
         course.main(["lab"])
     with pytest.raises(SystemExit, match=r"usage: python3 course\.py lab"):
         course.main(["lap"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C in another way")
+def test_ctrl_c_is_left_to_the_program_that_runs():
+    """JupyterLab asks whether to stop, and training saves: neither may be killed meanwhile."""
+    before = signal.getsignal(signal.SIGINT)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    assert course.outcome([sys.executable, "-c", "import time; time.sleep(1.5); raise SystemExit(7)"]) == 7
+    timer.join()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_conda_gets_the_same_packages():

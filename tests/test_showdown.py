@@ -220,6 +220,13 @@ def test_means_and_spreads_are_over_the_seeds():
     assert found["other"]["protocol"].startswith("none: ")
 
 
+def test_a_measure_that_one_seed_lacks_is_left_out():
+    runs = [{"name": "A", "seed": s, "kept": {}, "draws": {"A": {"FID": 1.0, "FID of many": 1.0}}} for s in (0, 1)]
+    assert results.rows({"runs": runs})["A"]["FID of many"] == (1.0, 0.0)
+    del runs[1]["draws"]["A"]["FID of many"]
+    assert "FID of many" not in results.rows({"runs": runs})["A"]
+
+
 def test_no_data_file_is_said_kindly(tmp_path):
     with pytest.raises(gc.DataError, match="make showdown"):
         showdown.stored(tmp_path / "results.json")

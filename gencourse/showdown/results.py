@@ -86,9 +86,10 @@ def _spread(values):
 def rows(results) -> dict:
     """Entrant -> measure -> (mean, standard deviation over the seeds), or a text; the floor comes first.
 
-    Measures of samples: "FID", "FID of many", "KID", "precision", "recall", "density", "coverage", "entropy", "error
-    of a judge", "ms a sample" (many side by side), "ms alone" (one by itself); of the training: "nats", "nats error",
-    "train seconds", "steps", "MB", "parameters"; texts: "protocol", "latent" and "trained as".
+    Measures of samples: "FID", "FID of many" (if each seed has it), "KID", "precision", "recall", "density",
+    "coverage", "entropy", "error of a judge", "ms a sample" (many side by side), "ms alone" (one by itself); of the
+    training: "nats", "nats error", "train seconds", "steps", "MB", "parameters"; texts: "protocol", "latent" and
+    "trained as".
     """
     require(isinstance(results, dict) and "runs" in results, "results", type(results).__name__, "what stored() returns")
     found = {}
@@ -104,6 +105,10 @@ def rows(results) -> dict:
             row["protocol"] = run.get("protocol", "") if own else f"none: the bound of {run['name']} is not its own"
             latent = run.get("latent", "")
             row["latent"] = latent[entrant] if isinstance(latent, dict) else latent
+    for row in found.values():
+        # where drawing many was too slow for some seed, the mean of the others would not be that of the row
+        if len(row.get("FID of many", [])) < len(row["FID"]):
+            row.pop("FID of many", None)
     table = {
         entrant: {n: _spread(v) if isinstance(v, list) else v for n, v in row.items()} for entrant, row in found.items()
     }

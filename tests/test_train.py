@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from itertools import count, islice
 
@@ -16,7 +17,7 @@ import torch
 from twins import must_fail
 
 import gencourse as gc
-from gencourse import ArgumentError, GencourseError, History, TrainingDiverged, fit
+from gencourse import ArgumentError, GencourseError, History, TrainingDiverged, fit, train
 
 
 def counting():
@@ -274,3 +275,19 @@ def test_progress_says_where_it_stopped(capsys):
 
     gc.fit(step, count(), 50)
     assert "3/50" in capsys.readouterr().err.split("\r")[-1]
+
+
+def test_seconds_include_what_an_accelerator_has_still_to_do(monkeypatch):
+    """Steps are sent to it in no time; the clock stops when the last of them is done."""
+    flush = train._Recorder.flush
+
+    def slow(recorder):
+        if recorder.pending:
+            time.sleep(0.2)
+        flush(recorder)
+
+    monkeypatch.setattr(train, "_on_accelerator", lambda scalars: True)
+    monkeypatch.setattr(train._Recorder, "flush", slow)
+    history = gc.fit(lambda x: {"loss": torch.zeros(())}, iter(lambda: 0, None), 3, quiet=True)
+    assert history.seconds >= 0.2
+    assert history["loss"] == [0.0] * 3

@@ -105,8 +105,10 @@ def keep(made, weights, nb):
     shutil.rmtree(weights / "laptop" / stem, ignore_errors=True)
     if made.is_dir():
         shutil.copytree(made, weights / "laptop" / stem)
-    digest = checksums(weights, stem)  # without files, what stood there of old ones goes
-    nb["metadata"]["gencourse"].update({"weights": digest} if made.is_dir() else {})
+    digest, known = checksums(weights, stem), nb["metadata"]["gencourse"]
+    known.pop("weights", None)
+    if made.is_dir():
+        known["weights"] = digest
 
 
 def checksums(weights, stem):

@@ -3,18 +3,18 @@
 Names stand in the order in which the course meets them.
 """
 
-from . import autoregressive, check, data, diffusion, distances, likelihoods, losses, metrics, nets, plot, shelf
-from .data import batches, draws
-from .errors import ArgumentError, CheckpointError, DataError, GencourseError, TrainingDiverged
-from .finished import kept, load_or_train
+from . import autoregressive, check, data, diffusion, distances, likelihoods, losses, metrics, nets, plot, samplers
+from .data import batches
+from .errors import DataError, GencourseError, TrainingDiverged
 from .progress import track
-from .runtime import budget, device, environment, profile, seed_everything
-from .train import History, fit
+from .runtime import by_profile, device, environment, profile, seed_everything
+from .train import History, ema, fit
+from .weights import load_or_train, load_weights
 
 __all__ = [
-    "environment", "seed_everything", "device", "profile", "budget",
-    "data", "batches", "draws", "plot", "check", "distances",
-    "nets", "losses", "likelihoods", "diffusion", "autoregressive",
-    "fit", "load_or_train", "kept", "History", "track", "metrics", "shelf",
-    "GencourseError", "ArgumentError", "DataError", "TrainingDiverged", "CheckpointError",
+    "environment", "seed_everything", "device", "profile", "by_profile",
+    "data", "batches", "plot", "check", "distances",
+    "nets", "losses", "fit", "History", "track", "load_or_train", "load_weights", "metrics",
+    "likelihoods", "diffusion", "samplers", "ema", "autoregressive",
+    "GencourseError", "DataError", "TrainingDiverged",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Autoregressive models: p(x) = prod_i p(x_i | x_<i). Masks, sampling, likelihoods, and the two tests of causality.
+"""Autoregressive models: p(x) = prod_i p(x_i | x_<i). Training, sampling, grey levels, and the two tests of causality.
 
 A model maps images to what it says about every pixel given those before it, in raster order, all in one pass:
 binary x (B, 1, H, W) to logits of the same shape, or levels x (B, H, W), int64, to logits (B, K, H, W).
@@ -7,81 +7,79 @@ binary x (B, 1, H, W) to logits of the same shape, or levels x (B, H, W), int64,
 import torch
 from torch.nn.functional import logsigmoid, softplus
 
-from .errors import is_real, is_whole, require, shown
+from .errors import require
 from .likelihoods import bernoulli_log_prob
 
 
-def conv_mask(kernel, kind) -> torch.Tensor:
-    """What a masked convolution may see: ones before the centre in raster order, and at it for kind "B".
+def nll_step(model, optimizer, scheduler=None):
+    """The training step of every model of binary images in the course: one gradient step on -log p(x), in nats.
 
     Args:
-        kernel: side of the square kernel, odd.
-        kind: "A" without the centre, for the first layer, which sees pixels; "B" with it, for all later layers.
+        model: maps x (B, 1, H, W), zeros and ones, to logits of the same shape.
+        optimizer: of the model's parameters.
+        scheduler: of the learning rate, stepped once after each step; or None.
 
     Returns:
-        (kernel, kernel) float32 of zeros and ones.
+        A step for :func:`gencourse.fit`: x -> {"nats": the loss before the step, a scalar}.
 
-    Raises:
-        ArgumentError: for an even side or another kind.
-
-    Source: van den Oord et al. (2016), https://arxiv.org/abs/1601.06759, section 3.4.
-
-    >>> conv_mask(3, "A").tolist()
-    [[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    >>> model = torch.nn.Conv2d(1, 1, 1)
+    >>> step = nll_step(model, torch.optim.SGD(model.parameters(), 1e-3))
+    >>> x = torch.ones(2, 1, 3, 3)
+    >>> bool(step(x)["nats"] > step(x)["nats"])     # the second loss is smaller
+    True
     """
-    require(is_whole(kernel) and kernel > 0 and kernel % 2 == 1, "kernel", kernel, "a positive odd integer")
-    require(kind in ("A", "B"), "kind", kind, '"A" or "B"')
-    before = torch.arange(kernel**2) < kernel**2 // 2 + (kind == "B")
-    return before.float().view(kernel, kernel)
+
+    def step(x):
+        loss = -bernoulli_log_prob(model(x), x).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+        return {"nats": loss}
+
+    return step
 
 
 def all_images(height, width) -> torch.Tensor:
     """Every binary image of a size, (2 ** (height width), 1, height, width) float32, in the order of counting.
 
     Args:
-        height, width: positive integers, at most 16 pixels in all.
+        height, width: at most 16 pixels in all.
 
     Raises:
-        ArgumentError: for other sizes.
+        ValueError: for more pixels: 2 ** 17 images and more would fill the memory.
 
     >>> all_images(1, 2).flatten(1).tolist()
     [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
     """
-    for name, side in (("height", height), ("width", width)):
-        require(is_whole(side) and side > 0, name, side, "a positive integer")
     n = height * width
-    require(n <= 16, "height", height, f"at most {16 // width} for a width of {width}: there are 2**{n} images")
+    require(n <= 16, "height * width", n, "at most 16: there are 2 ** (height * width) images")
     bits = torch.arange(2**n)[:, None] >> torch.arange(n - 1, -1, -1) & 1
     return bits.float().view(-1, 1, height, width)
 
 
 @torch.no_grad()
 def total_probability(model, height=3, width=3) -> float:
-    """The sum of p(x) over all binary images: 1 for every causal model, and in general nothing else for others.
+    """The sum of p(x) over all binary images: 1 for every causal model, and in general some other number if not causal.
 
     Args:
         model: maps (B, 1, height, width) to logits of the same shape.
         height, width: of the images, at most 16 pixels.
 
     Raises:
-        ArgumentError: for other sizes, or if the model returns something else.
+        ValueError: for more pixels, or if the model returns another shape.
 
     >>> total_probability(torch.zeros_like), round(total_probability(lambda x: 4 * x))     # the second one peeks
     (1.0, 34)
     """
     x = all_images(height, width)
-    parts = [bernoulli_log_prob(_same(model(part), part).double(), part) for part in x.split(4096)]
-    return torch.cat(parts).exp().sum().item()
-
-
-def _same(logits, x):
-    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    require(found == tuple(x.shape), "model(x)", found, f"logits of the shape of x, {tuple(x.shape)}")
-    return logits
+    log_p = [bernoulli_log_prob(model(part).double(), part) for part in x.split(4096)]
+    return torch.cat(log_p).exp().sum().item()
 
 
 def dependence(model, x) -> torch.Tensor:
-    """Who sees whom: entry (i, j) is |d output_i / d x_j|, summed over channels and averaged over the batch.
+    """Which output depends on which pixel: entry (i, j) is |d output_i / d x_j|, summed over channels, averaged over x.
 
     A model is causal where no entry on or above the diagonal differs from 0. A derivative may vanish at one point by
     accident: give a batch of random inputs.
@@ -93,61 +91,50 @@ def dependence(model, x) -> torch.Tensor:
     Returns:
         (H W, H W), at least 0, pixels in raster order.
 
-    Raises:
-        ArgumentError: if ``x`` is no such tensor.
-
     >>> dependence(lambda x: x.cumsum(3), torch.zeros(1, 1, 1, 3)).tolist()
     [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]
     """
-    ok = isinstance(x, torch.Tensor) and x.ndim == 4 and x.is_floating_point()
-    require(ok, "x", shown(x), "a floating-point tensor (B, C, H, W)")
     x = x.detach().requires_grad_()
     out = model(x).flatten(2)  # (B, K, n)
     rows = []
     for i in range(out.shape[2]):
-        per_channel = (torch.autograd.grad(out[:, k, i].sum(), x, retain_graph=True)[0] for k in range(out.shape[1]))
-        rows.append(sum(g.abs() for g in per_channel).sum(1).mean(0).flatten())
+        gradients = [torch.autograd.grad(out[:, k, i].sum(), x, retain_graph=True)[0] for k in range(out.shape[1])]
+        rows.append(sum(g.abs() for g in gradients).sum(1).mean(0).flatten())  # (n,)
     return torch.stack(rows)
 
 
 @torch.no_grad()
-def sample(model, x, *, start=0, temperature=1.0, draw=None, generator=None) -> torch.Tensor:
-    """Draw pixels one after another in raster order: x_i ~ p(x_i | x_<i), recomputing everything for every pixel.
+def sample(model, x, *, start=0, temperature=1.0, sample_pixel=None, generator=None) -> torch.Tensor:
+    """Sample pixels one after another in raster order: x_i ~ p(x_i | x_<i), recomputing everything for every pixel.
 
     Args:
         model: maps x to (B, K, H, W), e.g. logits: of a one for K = 1, of the K levels otherwise.
         x: where to begin, (B, 1, H, W) floating point or (B, H, W) int64; the first ``start`` pixels are kept, the
-            others are drawn anew, whatever they hold.
+            others are sampled anew, whatever they hold.
         start: a number of pixels, 0 for whole samples.
         temperature: divides the logits: 1 for the model, less for likelier pixels, 0 for the likeliest.
-        draw: in place of the Bernoulli or categorical draw, a function of the outputs at a pixel, (B, K), that returns
-            values (B,).
+        sample_pixel: in place of Bernoulli or categorical sampling, a function of the outputs at a pixel, (B, K), that
+            returns values (B,).
         generator: source of the random numbers, on the device of ``x``; default torch's own.
 
     Returns:
         A new tensor like ``x``.
 
-    Raises:
-        ArgumentError: for bad arguments.
-
     >>> sample(lambda x: torch.full_like(x, 50.0), torch.zeros(1, 1, 2, 2), start=1).flatten().tolist()
     [0.0, 1.0, 1.0, 1.0]
     """
-    ok = isinstance(x, torch.Tensor) and ((x.ndim == 4 and x.shape[1] == 1) or x.ndim == 3)
-    require(ok, "x", shown(x), "a tensor (B, 1, H, W) or (B, H, W)")
-    n = x[0].numel()
-    require(is_whole(start) and 0 <= start <= n, "start", start, f"an integer from 0 to {n}, the number of pixels")
-    require(is_real(temperature) and temperature >= 0, "temperature", temperature, "a number, at least 0")
-    require(draw is None or callable(draw), "draw", draw, "a function of outputs (B, K), or None")
-    draw = draw or (lambda out: _draw(out, temperature, generator))
-    x, width = x.clone(), x.shape[-1]
-    for i in range(start, n):
+    if sample_pixel is None:
+        sample_pixel = lambda logits: _sample_logits(logits, temperature, generator)
+    x = x.clone()
+    height, width = x.shape[-2:]
+    for i in range(start, height * width):
         row, column = divmod(i, width)
-        x[..., row, column] = draw(model(x)[:, :, row, column]).view(x.shape[:-2]).to(x.dtype)
+        values = sample_pixel(model(x)[:, :, row, column])  # (B, K) -> (B,)
+        x[..., row, column] = values.view(x.shape[:-2]).to(x.dtype)
     return x
 
 
-def _draw(logits, temperature, generator):
+def _sample_logits(logits, temperature, generator):
     """(B, K) -> (B,)"""
     if temperature == 0:
         return logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(1)
@@ -156,40 +143,34 @@ def _draw(logits, temperature, generator):
     return torch.multinomial((logits / temperature).softmax(1), 1, generator=generator)[:, 0]
 
 
-def keep_likeliest(logits, top_k=None, top_p=None) -> torch.Tensor:
-    """Logits in which all but the likeliest choices are minus infinity; the kept ones are as they were.
+def top_k_top_p(logits, top_k=None, top_p=None) -> torch.Tensor:
+    """Logits for top-k and nucleus sampling: all but the likeliest choices become minus infinity.
 
     Args:
         logits: (..., K), floating point.
         top_k: how many to keep; None for all.
         top_p: keep the fewest whose probabilities add up to at least this, in (0, 1]; None for all. Both may be given.
 
-    Raises:
-        ArgumentError: for bad arguments.
-
     Source: Fan et al. (2018), https://arxiv.org/abs/1805.04833; Holtzman et al. (2020), https://arxiv.org/abs/1904.09751.
 
     >>> p = torch.tensor([0.5, 0.3, 0.2])
-    >>> keep_likeliest(p.log(), top_p=0.6).softmax(-1)
+    >>> top_k_top_p(p.log(), top_p=0.6).softmax(-1)
     tensor([0.6250, 0.3750, 0.0000])
     """
-    ok = isinstance(logits, torch.Tensor) and logits.ndim > 0 and logits.is_floating_point()
-    require(ok, "logits", shown(logits), "a floating-point tensor (..., K)")
-    require(top_k is None or (is_whole(top_k) and top_k > 0), "top_k", top_k, "a positive integer, or None")
-    require(top_p is None or (is_real(top_p) and 0 < top_p <= 1), "top_p", top_p, "in (0, 1], or None")
-    ordered, places = logits.sort(dim=-1, descending=True, stable=True)
+    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
     keep = torch.ones_like(ordered, dtype=torch.bool)
     if top_k is not None:
         keep[..., top_k:] = False
     if top_p is not None:
         p = ordered.softmax(-1)
-        keep &= p.cumsum(-1) - p < top_p  # what stands before a kept one does not suffice
-    return logits.masked_fill(~torch.empty_like(keep).scatter_(-1, places, keep), -torch.inf)
+        keep &= p.cumsum(-1) - p < top_p  # those before it do not suffice
+    keep = torch.empty_like(keep).scatter_(-1, order, keep)  # back in the order of the logits
+    return logits.masked_fill(~keep, -torch.inf)
 
 
 @torch.no_grad()
 def generate(model, tokens, count, *, temperature=1.0, top_k=None, top_p=None, generator=None) -> torch.Tensor:
-    """Continue sequences, token by token, with keys and values kept: (B, T) -> (B, T + count).
+    """Continue sequences token by token, with cached keys and values: (B, T) -> (B, T + count).
 
     Where the model's longest sequence is full, it goes on from its later half.
 
@@ -198,22 +179,22 @@ def generate(model, tokens, count, *, temperature=1.0, top_k=None, top_p=None, g
         tokens: the beginnings, (B, T) int64, T at least 1.
         count: how many tokens to add.
         temperature: divides the logits; 0 for the likeliest token.
-        top_k, top_p: as in :func:`keep_likeliest`.
+        top_k, top_p: as in :func:`top_k_top_p`.
         generator: source of the random numbers, on the device of the tokens.
 
-    Raises:
-        ArgumentError: for bad arguments.
+    >>> from gencourse.nets import GPT
+    >>> model = GPT(vocab_size=5, max_length=8)
+    >>> tokens = generate(model, torch.zeros(2, 1, dtype=torch.int64), 12, top_k=1)
+    >>> tokens.shape, bool((tokens[:, 1] == model(tokens[:, :1])[:, 0].argmax(1)).all())
+    (torch.Size([2, 13]), True)
     """
-    ok = isinstance(tokens, torch.Tensor) and tokens.ndim == 2 and tokens.shape[1] > 0 and tokens.dtype == torch.int64
-    require(ok, "tokens", shown(tokens), "an int64 tensor (B, T), T at least 1")
-    require(is_whole(count) and count > 0, "count", count, "a positive integer")
-    require(is_real(temperature) and temperature >= 0, "temperature", temperature, "a number, at least 0")
-    past, new = None, tokens[:, -model.length :]
+    cache, new = None, tokens[:, -model.max_length :]
     for _ in range(count):
-        if past is not None and past[0][0].shape[2] == model.length:
-            past, new = None, tokens[:, -max(model.length // 2, 1) :]
-        logits, past = model.extend(new, past)
-        new = _draw(keep_likeliest(logits[:, -1], top_k, top_p), temperature, generator)[:, None]
+        if cache is not None and cache[0][0].shape[2] == model.max_length:
+            cache, new = None, tokens[:, -max(model.max_length // 2, 1) :]
+        logits, cache = model.forward_cached(new, cache)
+        logits = top_k_top_p(logits[:, -1], top_k, top_p)
+        new = _sample_logits(logits, temperature, generator)[:, None]
         tokens = torch.cat([tokens, new], 1)
     return tokens
 
@@ -231,7 +212,7 @@ def logistic_mixture_log_prob(parameters, x, levels=256) -> torch.Tensor:
         levels: how many there are.
 
     Raises:
-        ArgumentError: for shapes or levels that do not fit.
+        ValueError: if the shapes do not fit, or a level is out of range.
 
     Source: Salimans et al. (2017), https://arxiv.org/abs/1701.05517, section 2.1.
 
@@ -239,13 +220,12 @@ def logistic_mixture_log_prob(parameters, x, levels=256) -> torch.Tensor:
     >>> round(logistic_mixture_log_prob(torch.zeros(4, 3, 1, 1), x, levels=4).exp().sum().item(), 4)
     1.0
     """
-    ok = isinstance(parameters, torch.Tensor) and parameters.ndim == 4 and parameters.shape[1] % 3 == 0
-    require(ok and parameters.is_floating_point(), "parameters", shown(parameters), "a tensor (B, 3 M, H, W)")
-    require(is_whole(levels) and levels > 1, "levels", levels, "an integer, at least 2")
-    shape = (parameters.shape[0], *parameters.shape[2:])
-    ok = isinstance(x, torch.Tensor) and x.shape == shape and x.dtype == torch.int64
-    require(ok, "x", shown(x), f"an int64 tensor of shape {shape}")
-    require(0 <= x.min() and x.max() < levels, "x", (x.min().item(), x.max().item()), f"levels 0 to {levels - 1}")
+    batch, channels, *sides = parameters.shape
+    require(channels % 3 == 0, "parameters.shape", tuple(parameters.shape), "(B, 3 M, H, W)")
+    require(x.shape == (batch, *sides), "x.shape", tuple(x.shape), f"{(batch, *sides)}, as the parameters")
+    if x.device.type == "cpu":  # an accelerator would have to wait
+        ends = int(x.min()), int(x.max())
+        require(0 <= ends[0] and ends[1] < levels, "(min(x), max(x))", ends, f"levels 0 to {levels - 1}")
     x = x[:, None].to(parameters.dtype)  # (B, 1, H, W), against M components
     weight, mu, log_s = parameters.chunk(3, 1)
     v, d = 2 * x / (levels - 1) - 1, 1 / (levels - 1)
@@ -257,25 +237,19 @@ def logistic_mixture_log_prob(parameters, x, levels=256) -> torch.Tensor:
     return (weight.log_softmax(1) + log_p).logsumexp(1).flatten(1).sum(1)
 
 
-def logistic_mixture_draw(parameters, levels=256, generator=None) -> torch.Tensor:
-    """Draw grey levels from mixtures of discretized logistics: parameters (B, 3 M) -> levels (B,), int64.
+def logistic_mixture_sample(parameters, levels=256, generator=None) -> torch.Tensor:
+    """Sample grey levels from mixtures of discretized logistics: parameters (B, 3 M) -> levels (B,), int64.
 
-    Picks a component, draws mu + s logit(u) with u uniform, and rounds it to the nearest level.
+    Picks a component, takes mu + s logit(u) with u uniform, and rounds it to the nearest level.
 
     Args:
         parameters: as in :func:`logistic_mixture_log_prob`, for one pixel each.
         levels: how many there are.
         generator: source of the random numbers.
 
-    Raises:
-        ArgumentError: for parameters of another shape.
-
-    >>> logistic_mixture_draw(torch.tensor([[0.0, 1.0, -20.0]]), levels=4).tolist()     # at the top, and narrow
+    >>> logistic_mixture_sample(torch.tensor([[0.0, 1.0, -20.0]]), levels=4).tolist()     # at the top, and narrow
     [3]
     """
-    ok = isinstance(parameters, torch.Tensor) and parameters.ndim == 2 and parameters.shape[1] % 3 == 0
-    require(ok and parameters.is_floating_point(), "parameters", shown(parameters), "a tensor (B, 3 M)")
-    require(is_whole(levels) and levels > 1, "levels", levels, "an integer, at least 2")
     weight, mu, log_s = parameters.chunk(3, 1)
     m = torch.multinomial(weight.softmax(1), 1, generator=generator)
     u = torch.rand(m.shape, generator=generator, device=m.device, dtype=mu.dtype)

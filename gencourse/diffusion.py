@@ -1,4 +1,4 @@
-"""Diffusion: schedules of noise, x_t from x_0 and back, and the samplers. Pure functions of tensors.
+"""Diffusion: schedules of noise, x_t from x_0 and back, straight paths. Pure functions of tensors.
 
 A schedule is indexed by t itself, t = 0 being clean: alpha_bar[0] = 1, and no index is ever t - 1 by convention.
 Networks may predict x_0, eps, v or the score: all say the same, and ``convert`` translates.
@@ -9,13 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from .errors import is_real, is_whole, require, shown
-from .samplers import bridge, ddim, ddpm, euler, flow_path, guided, require_batch, require_like
-
-__all__ = [
-    "Schedule", "linear_schedule", "cosine_schedule", "q_sample", "posterior", "Prediction", "convert",
-    "ddpm", "ddim", "guided", "flow_path", "euler",
-]  # fmt: skip
+from .errors import require, require_same_shape
 
 
 class Schedule(NamedTuple):
@@ -57,31 +51,30 @@ class Schedule(NamedTuple):
         return Schedule(self.beta.to(device), self.alpha_bar.to(device))
 
 
-def _scheduled(beta):
+def _schedule(beta):
     """A Schedule from beta_1, ..., beta_T in float64."""
     beta = torch.cat([torch.zeros(1, dtype=torch.float64), beta])
     schedule = Schedule(beta.float(), (1 - beta).cumprod(0).float())
-    first, last = schedule.alpha_bar[1].item(), schedule.alpha_bar[-1].item()
-    allowed = f"such that alpha_bar_1 < 1 and alpha_bar_T > 0 in float32; they are {first} and {last}"
-    require(first < 1 and last > 0, "T", schedule.T, allowed)
+    ends = schedule.alpha_bar[1].item(), schedule.alpha_bar[-1].item()
+    require(ends[0] < 1 and ends[1] > 0, "(alpha_bar_1, alpha_bar_T)", ends, "below 1 and above 0 in float32")
     return schedule
 
 
-def linear_schedule(T=1000, first=1e-4, last=0.02) -> Schedule:
-    """Noise of linearly growing variance: beta_t = first + (last - first) (t - 1) / (T - 1).
+def linear_schedule(T=1000, beta_start=1e-4, beta_end=0.02) -> Schedule:
+    """Noise of linearly growing variance: beta_t = beta_1 + (beta_T - beta_1) (t - 1) / (T - 1).
 
-    The defaults belong together: for fewer steps make ``first`` and ``last`` larger by 1000 / T, or x_T is not noise.
+    The defaults belong together: for fewer steps make both ends larger by 1000 / T, or x_T is not noise.
 
     Args:
         T: the number of steps.
-        first: beta_1, in (0, 1).
-        last: beta_T, in (0, 1).
+        beta_start: beta_1, in (0, 1).
+        beta_end: beta_T, in (0, 1).
 
     Returns:
         Schedule, computed in float64 and rounded to float32.
 
     Raises:
-        ArgumentError: for arguments out of range, or so extreme that float32 cannot hold alpha_bar.
+        ValueError: for ends so extreme that alpha_bar_1 is 1 in float32, or alpha_bar_T is 0 or less.
 
     Source: Ho et al. (2020), https://arxiv.org/abs/2006.11239, section 4.
 
@@ -89,57 +82,46 @@ def linear_schedule(T=1000, first=1e-4, last=0.02) -> Schedule:
     >>> [round(schedule.beta[t].item(), 5) for t in (1, 1000)], f"{schedule.alpha_bar[1000]:.1e}"
     ([0.0001, 0.02], '4.0e-05')
     """
-    require(is_whole(T) and T > 0, "T", T, "a positive integer")
-    require(is_real(first) and 0 < first < 1, "first", first, "in (0, 1)")
-    require(is_real(last) and 0 < last < 1, "last", last, "in (0, 1)")
-    return _scheduled(torch.linspace(first, last, T, dtype=torch.float64))
+    return _schedule(torch.linspace(beta_start, beta_end, T, dtype=torch.float64))
 
 
-def cosine_schedule(T=1000, s=0.008, most=0.999) -> Schedule:
+def cosine_schedule(T=1000, s=0.008, max_beta=0.999) -> Schedule:
     """Noise that grows gently at both ends: alpha_bar_t = f(t) / f(0) with f(t) = cos^2((t / T + s) / (1 + s) pi / 2).
 
-    beta_t = 1 - f(t) / f(t - 1), but at most ``most``: f(T) = 0 would wipe out all that x_T tells of x_0.
+    beta_t = 1 - f(t) / f(t - 1), but at most ``max_beta``: f(T) = 0 would wipe out all that x_T tells of x_0.
 
     Args:
         T: the number of steps.
         s: an offset that keeps beta_1 from being too small, at least 0.
-        most: the largest beta, in (0, 1).
+        max_beta: the largest beta, in (0, 1).
 
     Returns:
         Schedule, computed in float64 and rounded to float32.
 
     Raises:
-        ArgumentError: for arguments out of range, or so extreme that float32 cannot hold alpha_bar.
+        ValueError: for ends so extreme that alpha_bar_1 is 1 in float32, or alpha_bar_T is 0 or less.
 
     Source: Nichol & Dhariwal (2021), https://arxiv.org/abs/2102.09672, equation 17.
 
     >>> [round(cosine_schedule().alpha_bar[t].item(), 2) for t in (0, 250, 500, 750, 1000)]
     [1.0, 0.85, 0.49, 0.14, 0.0]
     """
-    require(is_whole(T) and T > 0, "T", T, "a positive integer")
-    require(is_real(s) and s >= 0, "s", s, "a finite number, at least 0")
-    require(is_real(most) and 0 < most < 1, "most", most, "in (0, 1)")
     u = torch.linspace(0, 1, T + 1, dtype=torch.float64)
     f = ((u + s) / (1 + s) * math.pi / 2).cos().square()
-    return _scheduled((1 - f[1:] / f[:-1]).clamp(max=most))
+    return _schedule((1 - f[1:] / f[:-1]).clamp(max=max_beta))
 
 
-def _times(t, first, name, x, schedule):
-    """The times in first..T as an int64 tensor (B,) on the device of x, the argument called name; all three checked."""
-    require_batch(name, x)
-    ok = isinstance(schedule, Schedule)
-    require(ok, "schedule", schedule, "a Schedule, such as gc.diffusion.linear_schedule()")
-    device, T = schedule.alpha_bar.device, schedule.T
-    require(device == x.device, "schedule", str(device), f"on the device of {name}: schedule.to('{x.device}')")
+def _times(t, first, x, T):
+    """The times as an int64 tensor (B,) on the device of x, refused unless they are in first..T."""
     allowed = f"an integer in {first}..{T}, or an int64 tensor of them of shape ({len(x)},)"
     if not isinstance(t, torch.Tensor):
-        require(is_whole(t) and first <= t <= T, "t", t, allowed)
+        require(first <= t <= T and t == int(t), "t", t, allowed)
         return torch.full((len(x),), int(t), device=x.device)
-    require(t.dtype == torch.int64, "t", t.dtype, allowed)
-    require(t.shape == x.shape[:1], "t", tuple(t.shape), allowed)
-    outside = (t < first) | (t > T)
-    if outside.any():
-        require(False, "t", int(t[outside][0]), allowed)
+    require(t.dtype == torch.int64, "t.dtype", t.dtype, allowed)
+    require(t.shape == x.shape[:1], "t.shape", tuple(t.shape), allowed)
+    if t.device.type == "cpu":  # an accelerator would have to wait
+        ends = int(t.min()), int(t.max())
+        require(first <= ends[0] and ends[1] <= T, "(min(t), max(t))", ends, allowed)
     return t.to(x.device)
 
 
@@ -161,7 +143,7 @@ def q_sample(x0: torch.Tensor, t, eps: torch.Tensor, schedule: Schedule) -> torc
         x_t, (B, ...), in the units of x0; x0 itself for t = 0.
 
     Raises:
-        ArgumentError: if shapes or devices do not fit, or a time is out of range.
+        ValueError: if the shapes do not fit, or a time is out of range.
 
     Source: Ho et al. (2020), https://arxiv.org/abs/2006.11239, equation 4.
 
@@ -170,10 +152,39 @@ def q_sample(x0: torch.Tensor, t, eps: torch.Tensor, schedule: Schedule) -> torc
     >>> [round(v, 4) for v in x_t.flatten().tolist()]
     [1.0, 0.0064]
     """
-    t = _times(t, 0, "x0", x0, schedule)
-    require_like("eps", eps, "x0", x0)
+    t = _times(t, 0, x0, schedule.T)
+    require_same_shape("eps", eps, "x0", x0)
     a = schedule.alpha_bar[t]
     return _column(a.sqrt(), x0) * x0 + _column((1 - a).sqrt(), x0) * eps
+
+
+def posterior_coefficients(alpha_bar_s, alpha_bar_t):
+    """The Gaussian q(x_s | x_t, x_0) for s < t: its mean is w_0 x_0 + w_t x_t; returns (w_0, w_t, variance).
+
+    With beta = 1 - alpha_bar_t / alpha_bar_s, the variance of all noise between s and t, w_0 = sqrt(alpha_bar_s) beta /
+    (1 - alpha_bar_t), w_t = sqrt(1 - beta) (1 - alpha_bar_s) / (1 - alpha_bar_t), and the variance is beta
+    (1 - alpha_bar_s) / (1 - alpha_bar_t).
+
+    beta comes from alpha_bar: a difference of two close numbers is exact, so that for s = 0 the weight of x_0 is 1 to
+    the last bit. In float32 a beta that was rounded by itself leaves an error of 2e-4.
+
+    Args:
+        alpha_bar_s, alpha_bar_t: numbers, or tensors of one shape.
+
+    Returns:
+        Three numbers, or three tensors of that shape.
+
+    Source: Ho et al. (2020), https://arxiv.org/abs/2006.11239, equations 6 and 7; for s < t - 1 Song et al. (2021),
+    https://arxiv.org/abs/2010.02502.
+
+    >>> posterior_coefficients(1.0, 0.9)
+    (1.0, 0.0, 0.0)
+    """
+    a_s, a_t = alpha_bar_s, alpha_bar_t
+    beta = (a_s - a_t) / a_s  # 1 - alpha_bar_t / alpha_bar_s, the variance of all noise between s and t
+    weight_x0 = a_s**0.5 * beta / (1 - a_t)
+    weight_x_t = (a_t / a_s) ** 0.5 * (1 - a_s) / (1 - a_t)
+    return weight_x0, weight_x_t, beta * (1 - a_s) / (1 - a_t)
 
 
 def posterior(x0: torch.Tensor, x_t: torch.Tensor, t, schedule: Schedule):
@@ -192,7 +203,7 @@ def posterior(x0: torch.Tensor, x_t: torch.Tensor, t, schedule: Schedule):
         (mean, variance): (B, ...) and (B, 1, ..., 1), which broadcasts to it. At t = 1 they are x0 and 0.
 
     Raises:
-        ArgumentError: if shapes or devices do not fit, or a time is out of range.
+        ValueError: if the shapes do not fit, or a time is out of range.
 
     Source: Ho et al. (2020), https://arxiv.org/abs/2006.11239, equations 6 and 7.
 
@@ -200,10 +211,11 @@ def posterior(x0: torch.Tensor, x_t: torch.Tensor, t, schedule: Schedule):
     >>> mean.tolist(), variance.tolist()
     ([[1.0, 1.0]], [[0.0]])
     """
-    t = _times(t, 1, "x0", x0, schedule)
-    require_like("x_t", x_t, "x0", x0)
-    of_x0, of_x_t, variance = (_column(v, x0) for v in bridge(schedule.alpha_bar[t - 1], schedule.alpha_bar[t]))
-    return of_x0 * x0 + of_x_t * x_t, variance
+    t = _times(t, 1, x0, schedule.T)
+    require_same_shape("x_t", x_t, "x0", x0)
+    coefficients = posterior_coefficients(schedule.alpha_bar[t - 1], schedule.alpha_bar[t])  # each (B,)
+    weight_x0, weight_x_t, variance = (_column(c, x0) for c in coefficients)
+    return weight_x0 * x0 + weight_x_t * x_t, variance
 
 
 class Prediction(NamedTuple):
@@ -233,7 +245,7 @@ def convert(x_t: torch.Tensor, t, schedule: Schedule, *, x0=None, eps=None, v=No
         Prediction, four tensors (B, ...).
 
     Raises:
-        ArgumentError: if none or several are given, shapes or devices do not fit, or a time is out of range.
+        ValueError: if none or several are given, the shapes do not fit, or a time is out of range.
 
     Source: v: Salimans & Ho (2022), https://arxiv.org/abs/2202.00512, appendix D; score: Song et al. (2021),
     https://arxiv.org/abs/2011.13456.
@@ -242,17 +254,53 @@ def convert(x_t: torch.Tensor, t, schedule: Schedule, *, x0=None, eps=None, v=No
     >>> [round(value.item(), 3) for value in found]
     [1.0, -0.292, -1.042, 0.304]
     """
-    t = _times(t, 1, "x_t", x_t, schedule)
+    t = _times(t, 1, x_t, schedule.T)
     given = {name: p for name, p in (("x0", x0), ("eps", eps), ("v", v), ("score", score)) if p is not None}
-    name, p = next(reversed(given.items()), ("x0", None))
-    require(len(given) == 1, name, shown(p), "given alone: one of x0, eps, v and score")
-    require_like(name, p, "x_t", x_t)
-    a, s = (_column(w.sqrt(), x_t) for w in (schedule.alpha_bar[t], 1 - schedule.alpha_bar[t]))
-    if name == "v":
-        x0, eps = a * x_t - s * p, s * x_t + a * p
-    elif name == "x0":
+    require(len(given) == 1, "predictions", list(given), "exactly one of x0, eps, v and score")
+    for name, p in given.items():
+        require_same_shape(name, p, "x_t", x_t)
+    alpha_bar = schedule.alpha_bar[t]
+    a, s = _column(alpha_bar.sqrt(), x_t), _column((1 - alpha_bar).sqrt(), x_t)
+    if v is not None:
+        x0, eps = a * x_t - s * v, s * x_t + a * v
+    elif x0 is not None:
         eps = (x_t - a * x0) / s
     else:
-        eps = p if name == "eps" else -s * p
+        eps = -s * score if eps is None else eps
         x0 = (x_t - s * eps) / a
-    return Prediction(x0, eps, a * eps - s * x0 if v is None else v, -eps / s if score is None else score)
+    v = a * eps - s * x0 if v is None else v
+    score = -eps / s if score is None else score
+    return Prediction(x0, eps, v, score)
+
+
+def flow_path(x0: torch.Tensor, x1: torch.Tensor, t):
+    """The straight path from noise to data: x_t = (1 - t) x0 + t x1, and its velocity dx_t / dt = x1 - x0.
+
+    Here x0 is noise and x1 is data, and t runs from 0 to 1, as in the literature of flow matching. Everywhere else in
+    this module x_0 is data, and t counts steps towards noise.
+
+    Args:
+        x0: noise, (B, ...).
+        x1: data, same shape.
+        t: times in [0, 1]: a number, or a floating-point tensor of shape (B,).
+
+    Returns:
+        (x_t, velocity), each (B, ...).
+
+    Raises:
+        ValueError: if the shapes do not fit, or a time is out of range.
+
+    Source: Lipman et al. (2023), https://arxiv.org/abs/2210.02747, equations 22 and 23 with sigma_min = 0.
+
+    >>> [v.item() for v in flow_path(torch.tensor([0.0]), torch.tensor([4.0]), 0.25)]
+    [1.0, 4.0]
+    """
+    require_same_shape("x1", x1, "x0", x0)
+    if isinstance(t, torch.Tensor):
+        require(t.shape == x0.shape[:1], "t.shape", tuple(t.shape), f"({len(x0)},), one time for each sample")
+        inside = t.device.type != "cpu" or bool(((t >= 0) & (t <= 1)).all())
+        require(inside, "t", t, "in [0, 1]")
+        t = _column(t.to(x0.device), x0)
+    else:
+        require(0 <= t <= 1, "t", t, "in [0, 1]")
+    return (1 - t) * x0 + t * x1, x1 - x0

@@ -8,25 +8,21 @@ Critics return scores: any real number, with no sigmoid behind it.
 import torch
 from torch.nn.functional import softplus
 
-from .errors import is_real, require, shown
+from .errors import require, require_same_shape
 
 
-def _scores(**named):
-    for name, value in named.items():
-        ok = (
-            isinstance(value, torch.Tensor)
-            and value.is_floating_point()
-            and (value.ndim == 1 or (value.ndim == 2 and value.shape[1] == 1))
-        )
-        require(ok, name, shown(value), "a tensor of floating-point numbers of shape (B,) or (B, 1)")
-        yield value.reshape(-1)
+def _one_per_sample(name, scores):
+    """(B,) from (B,) or (B, 1): the difference of (B, 1) and (B,) would be (B, B)."""
+    ok = scores.ndim == 1 or (scores.ndim == 2 and scores.shape[1] == 1)
+    require(ok, f"{name}.shape", tuple(scores.shape), "(B,) or (B, 1): one number for each sample")
+    return scores.reshape(-1)
 
 
-def _pair(**named):
-    """Two checked vectors of one length."""
-    (first, second), (a, b) = named, _scores(**named)
-    require(a.shape == b.shape, second, tuple(b.shape), f"of the same length as {first}, {len(a)}")
-    return a, b
+def _pair(what, real, fake):
+    """Both as (B,), refused where their lengths differ: a single score would be broadcast."""
+    real, fake = _one_per_sample(f"real_{what}", real), _one_per_sample(f"fake_{what}", fake)
+    require(len(fake) == len(real), f"len(fake_{what})", len(fake), f"{len(real)}, as many as real_{what}")
+    return real, fake
 
 
 def value(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
@@ -40,14 +36,14 @@ def value(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
         (B,), whose mean estimates V(G, D); at the best D that is -2 log 2 + 2 JSD.
 
     Raises:
-        ArgumentError: if the shapes differ or the logits are not floating point.
+        ValueError: if the lengths differ, or there is not one logit per sample.
 
     Source: Goodfellow et al. (2014), https://arxiv.org/abs/1406.2661, equation 1.
 
     >>> round(value(torch.zeros(1), torch.zeros(1)).item(), 4)     # D = 1/2 everywhere: -2 log 2
     -1.3863
     """
-    real, fake = _pair(real_logits=real_logits, fake_logits=fake_logits)
+    real, fake = _pair("logits", real_logits, fake_logits)
     return -softplus(-real) - softplus(fake)
 
 
@@ -63,15 +59,14 @@ def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor, rea
             with target t: the first term becomes -t log D(x) - (1 - t) log(1 - D(x)).
 
     Raises:
-        ArgumentError: for other shapes, logits that are not floating point, or a target out of range.
+        ValueError: if the lengths differ, or there is not one logit per sample.
 
     Source: Goodfellow et al. (2014), equation 1; smoothing: Salimans et al. (2016), https://arxiv.org/abs/1606.03498.
 
     >>> round(discriminator_loss(torch.zeros(1), torch.zeros(1)).item(), 4)
     1.3863
     """
-    real, fake = _pair(real_logits=real_logits, fake_logits=fake_logits)
-    require(is_real(real_target) and 0 < real_target <= 1, "real_target", real_target, "in (0, 1]")
+    real, fake = _pair("logits", real_logits, fake_logits)
     return softplus(-real) + (1 - real_target) * real + softplus(fake)  # -log(1 - D) = -log D + logit
 
 
@@ -84,8 +79,7 @@ def generator_loss_saturating(fake_logits: torch.Tensor) -> torch.Tensor:
     >>> round(generator_loss_saturating(torch.zeros(1)).item(), 4)
     -0.6931
     """
-    (fake,) = _scores(fake_logits=fake_logits)
-    return -softplus(fake)
+    return -softplus(_one_per_sample("fake_logits", fake_logits))
 
 
 def generator_loss(fake_logits: torch.Tensor) -> torch.Tensor:
@@ -97,15 +91,14 @@ def generator_loss(fake_logits: torch.Tensor) -> torch.Tensor:
         fake_logits: logits of D on generated samples, shape (B,) or (B, 1).
 
     Raises:
-        ArgumentError: if the logits have another shape or are not floating point.
+        ValueError: if there is not one logit per sample.
 
     Source: Goodfellow et al. (2014), https://arxiv.org/abs/1406.2661, section 3.
 
     >>> round(generator_loss(torch.zeros(1)).item(), 4)
     0.6931
     """
-    (fake,) = _scores(fake_logits=fake_logits)
-    return softplus(-fake)
+    return softplus(-_one_per_sample("fake_logits", fake_logits))
 
 
 def critic_loss(real_scores: torch.Tensor, fake_scores: torch.Tensor) -> torch.Tensor:
@@ -119,14 +112,14 @@ def critic_loss(real_scores: torch.Tensor, fake_scores: torch.Tensor) -> torch.T
         fake_scores: f on generated samples, same shape.
 
     Raises:
-        ArgumentError: if the shapes differ or the scores are not floating point.
+        ValueError: if the lengths differ, or there is not one score per sample.
 
     Source: Arjovsky et al. (2017), https://arxiv.org/abs/1701.07875.
 
     >>> critic_loss(torch.tensor([3.0]), torch.tensor([1.0])).item()
     -2.0
     """
-    real, fake = _pair(real_scores=real_scores, fake_scores=fake_scores)
+    real, fake = _pair("scores", real_scores, fake_scores)
     return fake - real
 
 
@@ -136,8 +129,7 @@ def critic_generator_loss(fake_scores: torch.Tensor) -> torch.Tensor:
     >>> critic_generator_loss(torch.tensor([1.5])).item()
     -1.5
     """
-    (fake,) = _scores(fake_scores=fake_scores)
-    return -fake
+    return -_one_per_sample("fake_scores", fake_scores)
 
 
 def gradient_penalty(critic, real: torch.Tensor, fake: torch.Tensor, generator=None) -> torch.Tensor:
@@ -156,7 +148,7 @@ def gradient_penalty(critic, real: torch.Tensor, fake: torch.Tensor, generator=N
         (B,), without the weight lambda (10 in the paper).
 
     Raises:
-        ArgumentError: if the shapes differ, or the critic does not return one score per sample.
+        ValueError: if the shapes differ, or the critic does not return one score per sample.
 
     Source: Gulrajani et al. (2017), https://arxiv.org/abs/1704.00028.
 
@@ -164,15 +156,11 @@ def gradient_penalty(critic, real: torch.Tensor, fake: torch.Tensor, generator=N
     >>> gradient_penalty(plane, torch.zeros(2, 2), torch.ones(2, 2)).tolist()
     [16.0, 16.0]
     """
-    require(callable(critic), "critic", critic, "a network, or another function of a batch")
-    for name, x in (("real", real), ("fake", fake)):
-        ok = isinstance(x, torch.Tensor) and x.ndim > 1 and x.is_floating_point()
-        require(ok, name, shown(x), "a batch of samples: a floating-point tensor of shape (B, ...)")
-    require(real.shape == fake.shape, "fake", tuple(fake.shape), f"of the same shape as real, {tuple(real.shape)}")
+    require_same_shape("fake", fake, "real", real)
     alpha = torch.rand(len(real), generator=generator, device=real.device if generator is None else generator.device)
     alpha = alpha.to(real).view(-1, *[1] * (real.ndim - 1))  # one per pair: (B, 1, ...)
     between = (alpha * real.detach() + (1 - alpha) * fake.detach()).requires_grad_()
-    (scores,) = _scores(**{"critic(x_hat)": critic(between)})
-    require(len(scores) == len(real), "critic(x_hat)", tuple(scores.shape), f"one score per sample, ({len(real)},)")
+    scores = _one_per_sample("critic(x_hat)", critic(between))
+    require(len(scores) == len(real), "len(critic(x_hat))", len(scores), f"{len(real)}, one for each sample")
     (slope,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
     return (slope.flatten(1).norm(dim=1) - 1).square()

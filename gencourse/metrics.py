@@ -1,42 +1,27 @@
 """How good are samples? Every measure takes features (N, F) of two sets, or 2-D points, and is shown beside a floor.
 
-The features come from a small digit classifier that is trained once and kept. They are not Inception's: compare a
+The features come from a small digit classifier that ships with the course. They are not Inception's: compare a
 FID from here only with other FIDs from here.
 """
 
-import math
 import warnings
 
 import torch
 from torch import nn
 
-from .classifier import DigitClassifier, digit_classifier
-from .errors import is_real, is_whole, require, require_seed, shown
-
-__all__ = [
-    "DigitClassifier",
-    "class_entropy",
-    "class_shares",
-    "digit_classifier",
-    "features",
-    "fid",
-    "kid",
-    "modes",
-    "prdc",
-    "report",
-]
+from .classifier import DigitClassifier as DigitClassifier
+from .classifier import digit_classifier as digit_classifier
+from .errors import require
 
 
-@torch.no_grad()
-def in_parts(function, x, size=1000):
-    return torch.cat([function(part).cpu() for part in x.split(size)])
-
-
-def _require_images(x):
-    ok = isinstance(x, torch.Tensor) and x.is_floating_point() and x.shape[1:] == (1, 28, 28) and len(x) > 0
-    require(ok, "x", shown(x), "float images of shape (N, 1, 28, 28), N > 0")
-    inside = bool(((x >= -1.001) & (x <= 1.001)).all())
-    require(inside, "x", f"values from {x.min():.2f} to {x.max():.2f}", "in [-1, 1], as all images of the course")
+def _apply(classifier, function, x):
+    """``function`` of images in parts of 1,000, on the CPU; refuses what would give wrong numbers in silence."""
+    require(x.shape[1:] == (1, 28, 28), "x", f"shape {tuple(x.shape)}", "images of shape (N, 1, 28, 28)")
+    if x.device.type == "cpu" and not ((x >= -1.001) & (x <= 1.001)).all():
+        require(False, "x", f"values from {x.min():.2f} to {x.max():.2f}", "in [-1, 1], as all images of the course")
+    require(not classifier.training, "classifier", "in train mode", "in evaluation mode: classifier.eval()")
+    with torch.no_grad():
+        return torch.cat([function(part).cpu() for part in x.split(1000)])
 
 
 def features(classifier, x) -> torch.Tensor:
@@ -50,18 +35,14 @@ def features(classifier, x) -> torch.Tensor:
         (N, F) float32.
 
     Raises:
-        ArgumentError: for images of another shape or range, and for a classifier in train mode.
+        ValueError: for images of another shape or range, and for a classifier in train mode.
     """
-    _require_images(x)
-    require(not classifier.training, "classifier", "in train mode", "in evaluation mode: classifier.eval()")
-    return in_parts(classifier.features, x)
+    return _apply(classifier, classifier.features, x)
 
 
 def class_shares(classifier, x) -> torch.Tensor:
     """The share of images that the classifier puts into each class, (10,). Arguments as :func:`features`."""
-    _require_images(x)
-    require(not classifier.training, "classifier", "in train mode", "in evaluation mode: classifier.eval()")
-    return in_parts(classifier, x).argmax(1).bincount(minlength=10) / len(x)
+    return _apply(classifier, classifier, x).argmax(1).bincount(minlength=10) / len(x)
 
 
 def class_entropy(shares) -> float:
@@ -72,21 +53,19 @@ def class_entropy(shares) -> float:
     >>> round(class_entropy(torch.full((10,), 0.1)), 3)
     2.303
     """
-    ok = isinstance(shares, torch.Tensor) and shares.ndim == 1 and bool((shares >= 0).all())
-    require(
-        ok and abs(shares.sum().item() - 1) < 1e-3, "shares", shares, "a vector of nonnegative numbers that sum to 1"
-    )
+    ok = shares.ndim == 1 and (shares >= 0).all() and abs(shares.sum() - 1) < 1e-3
+    require(ok, "shares", shares, "a vector of nonnegative numbers that sum to 1")
     return torch.special.entr(shares.double()).sum().item()
 
 
-def _two_sets(least=2, **named):
-    for name, v in named.items():
-        ok = isinstance(v, torch.Tensor) and v.ndim == 2 and v.is_floating_point()
-        require(ok and len(v) >= least, name, shown(v), f"features of shape (N, F), N at least {least}")
-        require(bool(v.isfinite().all()), name, "NaN or infinity among the features", "finite everywhere")
-    (first, a), (second, b) = named.items()
-    require(a.shape[1] == b.shape[1], second, tuple(b.shape), f"with as many features as {first}, {a.shape[1]}")
-    return a.detach().cpu().double(), b.detach().cpu().double()
+def _two_sets(real, fake, min_samples=2):
+    for name, v in (("real", real), ("fake", fake)):
+        allowed = f"of shape (N, F), N at least {min_samples}"
+        require(v.ndim == 2 and len(v) >= min_samples, name, f"shape {tuple(v.shape)}", allowed)
+        require(v.isfinite().all(), name, "NaN or infinity", "finite everywhere")
+    allowed = f"with as many features as real, {real.shape[1]}"
+    require(real.shape[1] == fake.shape[1], "fake", f"shape {tuple(fake.shape)}", allowed)
+    return real.detach().cpu().double(), fake.detach().cpu().double()
 
 
 def _distances(a, b):
@@ -94,15 +73,11 @@ def _distances(a, b):
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-class _Given(nn.Module):
+def _identity(num_features):
     """What torchmetrics calls a feature network, for features that are there already."""
-
-    def __init__(self, num_features):
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features):
-        return features
+    net = nn.Identity()
+    net.num_features = num_features
+    return net
 
 
 def fid(real, fake) -> float:
@@ -116,7 +91,7 @@ def fid(real, fake) -> float:
         fake: features of samples, (M, F).
 
     Raises:
-        ArgumentError: for other shapes, fewer than two samples, or values that are not finite.
+        ValueError: for other shapes, fewer than two samples, or values that are not finite.
 
     Source: Heusel et al. (2017), https://arxiv.org/abs/1706.08500.
 
@@ -126,11 +101,27 @@ def fid(real, fake) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance  # slow to import
 
-    real, fake = _two_sets(real=real, fake=fake)
-    metric = FrechetInceptionDistance(feature=_Given(real.shape[1]))
+    real, fake = _two_sets(real, fake)
+    metric = FrechetInceptionDistance(feature=_identity(real.shape[1]))
     metric.update(real, real=True)
     metric.update(fake, real=False)
-    return max(metric.compute().item(), 0.0)  # rounding can leave it a hair below 0
+    value = metric.compute().item()
+    return value if value > 1e-9 else 0.0  # of equal sets rounding leaves a little, of either sign
+
+
+def image_fid(classifier, real, fake) -> float:
+    """The FID of two sets of images in the features of the classifier: see :func:`fid`.
+
+    Args:
+        classifier: from :func:`digit_classifier`.
+        real: images of data, (N, 1, 28, 28) in [-1, 1], or their :func:`features`, (N, F), where they are used again.
+        fake: samples, (M, 1, 28, 28), clamped to [-1, 1].
+
+    Raises:
+        ValueError: as :func:`features` and :func:`fid`.
+    """
+    real = real if real.ndim == 2 else features(classifier, real)
+    return fid(real, features(classifier, fake.clamp(-1, 1)))
 
 
 def kid(real, fake, subsets=20, subset_size=500, seed=0) -> tuple[float, float]:
@@ -149,24 +140,22 @@ def kid(real, fake, subsets=20, subset_size=500, seed=0) -> tuple[float, float]:
         Mean and standard deviation over the subsets.
 
     Raises:
-        ArgumentError: for other shapes, or subsets that are larger than the sets.
+        ValueError: for other shapes, or subsets that are larger than the sets.
 
     Source: Binkowski et al. (2018), https://arxiv.org/abs/1801.01401.
     """
-    real, fake = _two_sets(real=real, fake=fake)
-    most = min(len(real), len(fake))
-    require_seed(seed)
-    require(is_whole(subsets) and subsets > 0, "subsets", subsets, "a positive integer")
-    require(is_whole(subset_size) and 1 < subset_size <= most, "subset_size", subset_size, f"from 2 to {most}")
+    real, fake = _two_sets(real, fake)
+    largest = min(len(real), len(fake))
+    require(1 < subset_size <= largest, "subset_size", subset_size, f"from 2 to {largest}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it keeps all features: they are small
         from torchmetrics.image.kid import KernelInceptionDistance
 
-        metric = KernelInceptionDistance(feature=_Given(real.shape[1]), subsets=subsets, subset_size=subset_size)
+        metric = KernelInceptionDistance(feature=_identity(real.shape[1]), subsets=subsets, subset_size=subset_size)
     metric.update(real, real=True)
     metric.update(fake, real=False)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
         mean, std = metric.compute()
     return mean.item(), std.item()
 
@@ -186,14 +175,14 @@ def prdc(real, fake, k=5) -> dict:
         The four names -> values; density can exceed 1.
 
     Raises:
-        ArgumentError: for other shapes, or a k that does not fit.
+        ValueError: for other shapes, or a k that does not fit.
 
     Source: Kynkäänniemi et al. (2019), https://arxiv.org/abs/1904.06991; Naeem et al. (2020),
     https://arxiv.org/abs/2002.09797.
     """
-    real, fake = _two_sets(real=real, fake=fake)
-    most = min(len(real), len(fake)) - 1
-    require(is_whole(k) and 0 < k <= most, "k", k, f"from 1 to {most}")
+    real, fake = _two_sets(real, fake)
+    largest = min(len(real), len(fake)) - 1
+    require(0 < k <= largest, "k", k, f"from 1 to {largest}")
 
     def radii(points):
         return _distances(points, points).kthvalue(k + 1, dim=1).values  # the nearest one is the point itself
@@ -209,25 +198,24 @@ def prdc(real, fake, k=5) -> dict:
     }
 
 
-def report(classifier, real, fake, most=2000) -> dict:
+def report(classifier, real, fake, max_samples=2000) -> dict:
     """The measures of this file for generated digits, ready for a row of :func:`gencourse.plot.table`.
 
     Args:
         classifier: from :func:`digit_classifier`.
         real: images of the test set, (N, 1, 28, 28) in [-1, 1].
         fake: samples, (M, 1, 28, 28); give 10,000 where you can.
-        most: how many of each, drawn at random, go into precision, recall, density and coverage.
+        max_samples: how many of each, drawn at random, go into precision, recall, density and coverage.
 
     Returns:
         "samples" (M), "FID", "KID" (mean over subsets of 500), "precision", "recall", "density", "coverage", and the
         "entropy" of the class shares in nats.
 
     Raises:
-        ArgumentError: as the functions it calls.
+        ValueError: as the functions it calls.
     """
-    require(is_whole(most) and most > 1, "most", most, "an integer greater than 1")
     a, b = features(classifier, real), features(classifier, fake)
-    fewer = min(most, len(a), len(b))
+    fewer = min(max_samples, len(a), len(b))
     order = torch.Generator().manual_seed(0)  # the order of a test set is not random: MNIST's first half is easier
     some_a, some_b = (v[torch.randperm(len(v), generator=order)[:fewer]] for v in (a, b))
     close = prdc(some_a, some_b, k=min(5, fewer - 1))
@@ -249,15 +237,14 @@ def modes(samples, centres, radius) -> tuple[int, float]:
         share of all samples near any mode.
 
     Raises:
-        ArgumentError: for other shapes or a radius that is not positive.
+        ValueError: for other shapes.
 
     Source: after Lin et al. (2018), https://arxiv.org/abs/1712.04086.
 
     >>> modes(torch.tensor([[0.0, 0.1], [0.1, 0.0], [3.0, 3.0]]), torch.tensor([[0.0, 0.0], [5.0, 5.0]]), 0.2)
     (1, 0.6666666865348816)
     """
-    samples, centres = _two_sets(least=1, samples=samples, centres=centres)
-    require(is_real(radius) and 0 < radius < math.inf, "radius", radius, "a positive number")
+    samples, centres = _two_sets(samples, centres, min_samples=1)
     apart, nearest = _distances(samples, centres).min(1)
     near = apart <= radius
     counts = nearest[near].bincount(minlength=len(centres))

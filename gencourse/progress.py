@@ -2,7 +2,6 @@
 
 import time
 
-from .errors import require
 from .runtime import in_kernel
 
 
@@ -13,15 +12,12 @@ class Progress:
     happened without a kernel.
     """
 
-    def __init__(self, steps, history, label, quiet=False):
-        self.steps, self.history, self.label = steps, history, label
-        self.started, self.start_step, self.shown, self.handle = time.monotonic(), history.steps, 0.0, None
-        options = {"total": steps, "initial": history.steps, "desc": label or None, "dynamic_ncols": True}
-        if quiet:
-            from tqdm import tqdm
-
-            self.bar = tqdm(**options, disable=True)
-        elif in_kernel():
+    def __init__(self, total, history, label="", unit="steps", quiet=False):
+        self.total, self.history, self.label, self.unit = total, history, label, unit
+        self.initial, self.handle = history.steps, None
+        self.started, self.shown = time.monotonic(), 0.0
+        options = {"total": total, "initial": self.initial, "desc": label or None, "dynamic_ncols": True}
+        if in_kernel() and not quiet:
             from IPython.display import display
             from tqdm.notebook import tqdm
 
@@ -30,7 +26,7 @@ class Progress:
         else:
             from tqdm import tqdm
 
-            self.bar = tqdm(**options)
+            self.bar = tqdm(**options, disable=quiet)
 
     def __enter__(self):
         return self
@@ -39,41 +35,37 @@ class Progress:
         """Whether it is time to show new values (which makes a GPU wait)."""
         return time.monotonic() - self.shown > 0.25
 
-    def update(self, done):
-        """Show ``done`` steps and the last recorded values."""
-        if self.due():
-            self.shown = time.monotonic()
-            self._values()
-            self.bar.update(done - self.bar.n)
-            self.bar.refresh()
-
-    def _values(self):
-        values = {name: f"{values[-1]:.3g}" for name, values in self.history.items()}
-        self.bar.set_postfix(values, refresh=False)
+    def update(self):
+        """Show the steps done and the last values."""
+        if not self.due():
+            return
+        self.shown = time.monotonic()
+        self.bar.set_postfix({name: f"{values[-1]:.3g}" for name, values in self.history.items()}, refresh=False)
+        self.bar.update(self.history.steps - self.bar.n)
+        self.bar.refresh()
 
     def __exit__(self, *error):
         """Leave the bar as it ended, or in a kernel replace it by :meth:`summary`."""
-        self.bar.n = self.history.steps
         if self.handle is not None:
             self.handle.update({"text/plain": self.summary()}, raw=True)
             self.bar.container.close()
         else:
-            self._values()
-            self.bar.refresh()
+            self.shown = 0.0
+            self.update()
         self.bar.close()
 
     def summary(self):
         """One line: steps, seconds, rate, last values."""
         steps, seconds = self.history.steps, max(time.monotonic() - self.started, 1e-9)
-        unit = "runs" if isinstance(self.history, _Count) else "steps"
-        done = f"{steps:,} {unit}" if steps == self.steps else f"stopped after {steps:,} of {self.steps:,} {unit},"
+        stopped = f"stopped after {steps:,} of {self.total:,} {self.unit},"
+        done = f"{steps:,} {self.unit}" if steps == self.total else stopped
+        rate = f" ({(steps - self.initial) / seconds:.0f} steps/s)" if self.unit == "steps" else ""
         values = "".join(f" · {name} {values[-1]:.3g}" for name, values in self.history.items())
-        rate = f" ({(steps - self.start_step) / seconds:.0f} steps/s)" if unit == "steps" else ""
         return f"{self.label + ': ' if self.label else ''}{done} in {seconds:.0f} s{rate}{values}"
 
 
-class _Count(dict):
-    """What Progress shows of a loop that records nothing: how far it is."""
+class Count(dict):
+    """The history of a loop that records nothing but how far it is."""
 
     steps = 0
 
@@ -88,22 +80,12 @@ def track(items, label=""):
     Yields:
         The items.
 
-    Raises:
-        ArgumentError: if there is nothing to go through.
-
     >>> [n * n for n in track([1, 2, 3])]
     [1, 4, 9]
     """
-    require(hasattr(items, "__iter__"), "items", items, "a list, or something else that can be iterated over")
-    items = list(items)
-    require(len(items) > 0, "items", items, "not empty")
-    return _tracked(items, label)
-
-
-def _tracked(items, label):
-    count = _Count()
-    with Progress(len(items), count, label) as progress:
+    items, count = list(items), Count()
+    with Progress(len(items), count, label, unit="runs") as progress:
         for item in items:
             yield item
             count.steps += 1
-            progress.update(count.steps)
+            progress.update()

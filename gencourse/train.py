@@ -1,21 +1,22 @@
-"""The one training loop of the course: ``fit(step, batches, steps)``."""
+"""The one training loop of the course, ``fit(step, batches, steps)``, and the moving average of weights."""
 
 import contextlib
 import math
+import os
+import random
 import signal
 import threading
 import time
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
-from . import checkpoints
-from .errors import GencourseError, TrainingDiverged, is_whole, require
+from .errors import DataError, GencourseError, TrainingDiverged, require
 from .progress import Progress
 
-stops = 0  # how many fits were stopped before their last step, by the stop button or Ctrl-C
+CHECKPOINT_SECONDS = 30.0
 
 
 class History(dict):
@@ -28,61 +29,128 @@ class History(dict):
         self.snapshots, self.snapshot_steps = [], []
 
 
+def fit(
+    step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, state=None, label="", quiet=False
+) -> History:
+    """Call ``step`` on ``steps`` batches, with progress, history, snapshots and checkpoints.
+
+    Args:
+        step: function of a batch; updates what it wants and returns named scalars, e.g. ``{"loss": loss}``. They may
+            stay on the device: they are fetched in bulk.
+        batches: an iterator of batches, e.g. :func:`gencourse.batches`.
+        steps: how many steps in all, those of a resumed run included.
+        snapshot: function without arguments; what it returns is kept in ``history.snapshots``.
+        snapshots: how many to take, evenly spaced, the first before training and the last after it.
+        checkpoint: path of a file from which to resume, if it is there, and to which to save every 30 seconds, at the
+            end and on interrupt. A process killed at any moment leaves a whole file; on the CPU the resumed run is
+            equal to the last bit. Snapshots must then be tensors, numbers, text, or lists and dictionaries of them.
+        state: with ``checkpoint``, a dictionary of everything that training changes and that has a ``state_dict``,
+            or is a torch.Generator: networks, optimizers, schedulers, e.g. ``{"G": G, "opt_G": opt_G}``.
+        label: shown in front of the progress bar.
+        quiet: show no progress, for short runs inside a loop that shows its own.
+
+    Returns:
+        History: name -> list of floats, one per step. After an interrupt (the stop button, Ctrl-C) it holds the steps
+        done so far, and ``history.interrupted`` is true; press twice to stop in the middle of a step.
+
+    Raises:
+        TrainingDiverged: if a scalar is NaN or infinite; names the step and the value.
+        DataError: if the checkpoint is damaged, belongs to something else, or cannot be written.
+        ValueError: if ``step`` returns no named scalars, or other names than before.
+        KeyboardInterrupt: after an interrupt of a quiet run, so that the loop around it stops too.
+
+    >>> w = torch.zeros((), requires_grad=True); opt = torch.optim.SGD([w], lr=0.1)
+    >>> def step(x):
+    ...     loss = ((w - x) ** 2).mean(); opt.zero_grad(); loss.backward(); opt.step()
+    ...     return {"loss": loss}
+    >>> history = fit(step, iter(lambda: torch.ones(4), None), steps=50)
+    >>> history.steps, round(w.item(), 2)
+    (50, 1.0)
+    """
+    history, stream = History(), iter(batches)
+    parts = {**(state or {}), "batches": stream}
+    if checkpoint is not None:
+        _load_checkpoint(Path(checkpoint), parts, history)
+    due = {round(i * steps / max(snapshots - 1, 1)) for i in range(snapshots)} if snapshot else set()
+    recorder = _Recorder(history)
+    started, saved = time.monotonic() - history.seconds, time.monotonic()
+    with Progress(steps, history, label, quiet=quiet) as progress, _deferred_interrupt() as interrupted:
+        for done in range(history.steps, steps + 1):
+            if done in due and done not in history.snapshot_steps:
+                history.snapshots.append(snapshot())
+                history.snapshot_steps.append(done)
+            if done == steps or interrupted.is_set():
+                break
+            scalars = step(_next(stream, done))
+            recorder.add(scalars)
+            if not recorder.on_accelerator or progress.due() or len(recorder.pending) >= 100 or done + 1 == steps:
+                recorder.flush()  # on an accelerator this waits for the steps that are still under way
+            history.seconds = time.monotonic() - started
+            progress.update()
+            if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                recorder.flush()
+                _save_checkpoint(Path(checkpoint), parts, history)
+                saved = time.monotonic()
+        recorder.flush()
+        history.interrupted = history.steps < steps
+        if checkpoint is not None:
+            _save_checkpoint(Path(checkpoint), parts, history)
+    if history.interrupted and quiet:
+        raise KeyboardInterrupt(f"training stopped after {history.steps:,} of {steps:,} steps")
+    return history
+
+
 class _Recorder:
     """Keeps what the steps return on the device, and fetches it in one go, so that a GPU is never made to wait."""
 
-    def __init__(self, history, names=None):
-        self.history, self.names, self.pending = history, names, []
+    def __init__(self, history):
+        self.history, self.names, self.pending, self.on_accelerator = history, list(history), [], False
 
-    def add(self, scalars, lazily):
-        ok = isinstance(scalars, dict) and len(scalars) > 0
-        require(ok, "step(x)", scalars, "a dictionary of named scalars, e.g. {'loss': loss}")
-        if self.names is None:
-            self.names = list(scalars)
+    def add(self, scalars):
+        require(isinstance(scalars, dict) and scalars, "step(x)", scalars, "named scalars, e.g. {'loss': loss}")
+        self.names = self.names or list(scalars)
         require(list(scalars) == self.names, "step(x)", list(scalars), f"the same names at every step: {self.names}")
+        row = []
         for name, v in scalars.items():
-            ok = isinstance(v, torch.Tensor | np.ndarray | Real)
-            require(ok, f"step(x)[{name!r}]", v, "a scalar: a number, or a tensor with one element")
-            shape = tuple(getattr(v, "shape", ()))
-            require(math.prod(shape) == 1, f"step(x)[{name!r}]", f"shape {shape}", "a scalar: average over the batch")
-        # clone: a later step may change the tensor in place before it is fetched
-        kept = [v.detach().clone() if isinstance(v, torch.Tensor) else np.asarray(v).item() for v in scalars.values()]
-        self.pending.append(kept)
-        if not lazily or len(self.pending) >= 100:
-            self.flush()
+            v = v.detach() if isinstance(v, torch.Tensor) else torch.tensor(float(v), dtype=torch.float64)
+            require(v.numel() == 1, f"step(x)[{name!r}]", f"shape {tuple(v.shape)}", "a scalar: average over the batch")
+            row.append(v.reshape(()).clone())  # a later step may change the tensor in place before it is fetched
+            self.on_accelerator = self.on_accelerator or v.device.type != "cpu"
+        self.pending.append(row)
 
     def flush(self):
         """Move what is pending into the history; stop at the first value that is not finite."""
-        if not self.pending:
-            return
-        columns = [_floats(column) for column in zip(*self.pending, strict=True)]
+        columns = []
+        for column in zip(*self.pending, strict=True):  # in one transfer where all lie on one device
+            alike = len({(v.device, v.dtype) for v in column}) == 1
+            columns.append(torch.stack(column).tolist() if alike else [float(v) for v in column])
         self.pending = []
         for row in zip(*columns, strict=True):
+            self.history.steps += 1
             for name, v in zip(self.names, row, strict=True):
                 self.history.setdefault(name, []).append(v)
-            self.history.steps += 1
             for name, v in zip(self.names, row, strict=True):
                 if not math.isfinite(v):
                     self._diverged(name, v)
 
     def _diverged(self, name, v):
         step = self.history.steps
-        raise TrainingDiverged(
+        message = (
             f"{name} became {v} at step {step}: from here on every weight would be spoiled, so training stopped. Usual "
             "causes: a learning rate that is too high, a logarithm or a division at 0, data out of range. Lower the "
-            "learning rate, or look at the inputs of that loss; the history so far is in the exception's .history.",
-            step=step,
-            name=name,
-            value=v,
-            history=self.history,
+            "learning rate, or look at the inputs of that loss; the history so far is in the exception's .history."
         )
+        raise TrainingDiverged(message, step=step, name=name, value=v, history=self.history)
 
 
-def _floats(column):
-    """The numbers of a column; its tensors, which plain numbers may interrupt, come in one transfer."""
-    tensors = [v.reshape(()) for v in column if isinstance(v, torch.Tensor)]
-    fetched = iter(torch.stack(tensors).tolist() if len({v.device for v in tensors}) == 1 else map(float, tensors))
-    return [float(next(fetched) if isinstance(v, torch.Tensor) else v) for v in column]
+def _next(stream, done):
+    try:
+        return next(stream)
+    except StopIteration:
+        raise GencourseError(
+            f"batches ended after {done} steps. Give fit an endless iterator, e.g. gc.batches(x, 64), or ask for "
+            f"at most {done} steps."
+        ) from None
 
 
 @contextlib.contextmanager
@@ -105,107 +173,93 @@ def _deferred_interrupt():
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: a handler that Python did not set
 
 
-def fit(
-    step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, state=None, label="", quiet=False
-) -> History:
-    """Call ``step`` on ``steps`` batches, with progress, history, snapshots and checkpoints.
+def replace_file(path, write):
+    """Let ``write`` make a file aside, force it to the disk, and only then give it the name ``path``.
 
-    Args:
-        step: function of a batch; updates what it wants and returns named scalars, e.g. ``{"loss": loss}``. They may
-            stay on the device: they are fetched in bulk.
-        batches: an iterator of batches, e.g. :func:`gencourse.batches`.
-        steps: how many steps in all, those of a resumed run included; a positive integer.
-        snapshot: function without arguments; what it returns is kept in ``history.snapshots``.
-        snapshots: how many to take, evenly spaced, the first before training and the last after it.
-        checkpoint: path of a file from which to resume, if it is there, and to which to save every 30 seconds, at the
-            end and on interrupt. On the CPU the resumed run is equal to the last bit.
-        state: needed with ``checkpoint``: a dictionary of everything that training changes, e.g. ``{"G": G}``.
-        label: shown in front of the progress bar.
-        quiet: show no progress, for short runs inside a loop that shows its own.
-
-    Returns:
-        History: name -> list of floats, one per step. After an interrupt (the stop button, Ctrl-C) it holds the steps
-        done so far, and ``history.interrupted`` is true; press twice to stop in the middle of a step.
+    A process that is killed at any moment leaves the old file or the new one, never a part.
 
     Raises:
-        TrainingDiverged: if a scalar is NaN or infinite; names the step and the value.
-        CheckpointError: if the checkpoint is damaged, belongs to something else, or cannot be written.
-        ArgumentError: for bad arguments.
-
-    >>> w = torch.zeros((), requires_grad=True); opt = torch.optim.SGD([w], lr=0.1)
-    >>> def step(x):
-    ...     loss = ((w - x) ** 2).mean(); opt.zero_grad(); loss.backward(); opt.step()
-    ...     return {"loss": loss}
-    >>> history = fit(step, iter(lambda: torch.ones(4), None), steps=50)
-    >>> history.steps, round(w.item(), 2)
-    (50, 1.0)
+        DataError: if the disk refuses.
     """
-    _check_arguments(step, batches, steps, snapshot, snapshots, checkpoint, state)
-    history, stream = History(), iter(batches)
-    if checkpoint is not None:
-        parts = {**state, "batches": stream}
-        checkpoints.resume(Path(checkpoint), parts, history)
-    due = {round(i * steps / max(snapshots - 1, 1)) for i in range(snapshots)} if snapshot else set()
-    recorder = _Recorder(history, list(history) or None)
-    began, saved = time.monotonic() - history.seconds, time.monotonic()
-    with Progress(steps, history, label, quiet) as progress, _deferred_interrupt() as interrupted:
-        for done in range(history.steps, steps + 1):
-            if done in due and done not in history.snapshot_steps:
-                history.snapshots.append(snapshot())
-                history.snapshot_steps.append(done)
-            if done == steps or interrupted.is_set():
-                break
-            scalars = step(_next(stream, done))
-            history.seconds = time.monotonic() - began
-            recorder.add(scalars, lazily=_on_accelerator(scalars) and not progress.due())
-            progress.update(done + 1)
-            if done + 1 == steps and recorder.pending:  # on an accelerator: the last steps are still under way
-                recorder.flush()
-                history.seconds = time.monotonic() - began
-            if checkpoint is not None and time.monotonic() - saved > checkpoints.SECONDS_BETWEEN:
-                recorder.flush()
-                checkpoints.save(Path(checkpoint), parts, history)
-                saved = time.monotonic()
-        recorder.flush()
-        history.interrupted = history.steps < steps
-        _count_stop(history.interrupted)
-        if checkpoint is not None:
-            checkpoints.save(Path(checkpoint), parts, history)
-    return history
-
-
-def _count_stop(stopped):
-    global stops
-    stops += stopped
-
-
-def _next(stream, done):
+    aside = path.with_name(f"{path.name}.new")  # always this name: what a killed process leaves is overwritten
     try:
-        return next(stream)
-    except StopIteration:
-        raise GencourseError(
-            f"batches ended after {done} steps. Give fit an endless iterator, e.g. gc.batches(x, 64), or ask for "
-            f"at most {done} steps."
-        ) from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(aside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except (OSError, RuntimeError) as error:  # RuntimeError: torch.save on a full disk
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise DataError(
+            f"{path.name} could not be written ({error}). The file saved before, if any, is intact. Free some space, "
+            "or name a folder that you may write to."
+        ) from error
 
 
-def _on_accelerator(scalars):
-    return isinstance(scalars, dict) and any(
-        isinstance(v, torch.Tensor) and v.device.type != "cpu" for v in scalars.values()
-    )
+def _save_checkpoint(path, parts, history):
+    numpy_state = np.random.get_state()  # noqa: NPY002 (the global state is what must be resumed)
+    random_states = {
+        "python": random.getstate(),
+        "numpy": (numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    kept = {name: p.get_state() if isinstance(p, torch.Generator) else p.state_dict() for name, p in parts.items()}
+    content = {"parts": kept, "random": random_states, "columns": dict(history), "progress": vars(history)}
+    replace_file(path, lambda file: torch.save(content, file))
 
 
-def _check_arguments(step, batches, steps, snapshot, snapshots, checkpoint, state):
-    require(callable(step), "step", step, "a function of a batch that returns named scalars")
-    ok = hasattr(batches, "__iter__") and not isinstance(batches, torch.Tensor | str)
-    require(ok, "batches", batches, "an iterator of batches, e.g. gc.batches(x, 64)")
-    require(is_whole(steps) and steps > 0, "steps", steps, "a positive integer")
-    require(snapshot is None or callable(snapshot), "snapshot", snapshot, "a function without arguments, or None")
-    require(is_whole(snapshots) and snapshots > 0, "snapshots", snapshots, "a positive integer")
-    require(checkpoint is None or isinstance(checkpoint, str | Path), "checkpoint", checkpoint, "a path, or None")
-    if checkpoint is not None:
-        ok = isinstance(state, dict) and state and all(checkpoints.can_keep(v) for v in state.values())
-        allowed = "a dictionary of all that training changes (models, optimizers, generators)"
-        require(ok and "batches" not in state, "state", state, f"{allowed}, none of them named 'batches'")
-        allowed = "gc.batches(...) or gc.draws(...), which can resume, because checkpoint= is given"
-        require(checkpoints.can_keep(iter(batches)), "batches", type(batches).__name__, allowed)
+def _load_checkpoint(path, parts, history):
+    """Put everything back as :func:`_save_checkpoint` found it; do nothing if there is no file yet."""
+    if not path.exists():
+        return
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        require(set(content["parts"]) == set(parts), "state", sorted(parts), f"{sorted(content['parts'])}, as saved")
+        for name, part in parts.items():
+            put = part.set_state if isinstance(part, torch.Generator) else part.load_state_dict
+            put(content["parts"][name])
+    except Exception as error:  # whatever pickle, zip files and the parts themselves raise
+        raise DataError(
+            f"The checkpoint {path.name} cannot be resumed from: it is damaged, or was made for other networks or "
+            f"optimizers ({error}). Name another file, or delete it to start again."
+        ) from error
+    states = content["random"]
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.device_count() == len(states["cuda"]):
+        torch.cuda.set_rng_state_all(states["cuda"])
+    history.update(content["columns"])
+    vars(history).update(content["progress"])
+
+
+def ema(net, decay=0.998) -> AveragedModel:
+    """An exponential moving average of a network's weights: theta_bar <- d theta_bar + (1 - d) theta.
+
+    Call ``ema.update_parameters(net)`` after each step, and use ``ema.module``. With n updates done,
+    d = min(decay, (n + 1) / (n + 10)): a short memory at first, which forgets the untrained weights.
+
+    Args:
+        net: the network that is trained; the average starts as a copy of it.
+        decay: the largest d, in [0, 1); it averages over about 1 / (1 - decay) steps.
+
+    Source: Polyak & Juditsky (1992), https://doi.org/10.1137/0330046; for diffusion Ho et al. (2020),
+    https://arxiv.org/abs/2006.11239.
+
+    >>> net = torch.nn.Linear(1, 1)
+    >>> average = ema(net)
+    >>> with torch.no_grad():
+    ...     for value in (0.0, 10.0):     # the first update copies, the second has n = 1 and d = 2 / 11
+    ...         _ = net.weight.fill_(value)
+    ...         average.update_parameters(net)
+    >>> round(average.module.weight.item(), 4)     # 10 (1 - 2 / 11)
+    8.1818
+    """
+
+    def average(averages, current, n):
+        torch._foreach_lerp_(averages, current, 1 - min(decay, (int(n) + 1) / (int(n) + 10)))
+
+    return AveragedModel(net, multi_avg_fn=average)

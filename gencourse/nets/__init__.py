@@ -4,27 +4,13 @@ from .dcgan import DCGANDiscriminator, DCGANGenerator
 from .gpt import GPT
 from .made import MADE
 from .mlp import MLPDiscriminator, MLPGenerator, mlp
-from .pixelcnn import GatedPixelCNN, MaskedConv2d, PixelCNN
+from .pixelcnn import GatedPixelCNN, MaskedConv2d, PixelCNN, conv_mask
 from .pixelrnn import PixelRNN, skew, unskew
 from .unet import UNet, time_embedding
-from .vae import ConvDecoder, ConvEncoder
+from .vae import VQVAE, ConvDecoder, ConvEncoder
 
 __all__ = [
-    "ConvDecoder",
-    "ConvEncoder",
-    "DCGANDiscriminator",
-    "DCGANGenerator",
-    "GPT",
-    "GatedPixelCNN",
-    "MADE",
-    "MLPDiscriminator",
-    "MLPGenerator",
-    "MaskedConv2d",
-    "PixelCNN",
-    "PixelRNN",
-    "UNet",
-    "mlp",
-    "skew",
-    "time_embedding",
-    "unskew",
-]
+    "mlp", "MLPGenerator", "MLPDiscriminator", "DCGANGenerator", "DCGANDiscriminator",
+    "ConvEncoder", "ConvDecoder", "VQVAE", "UNet", "time_embedding",
+    "MADE", "conv_mask", "MaskedConv2d", "PixelCNN", "GatedPixelCNN", "PixelRNN", "skew", "unskew", "GPT",
+]  # fmt: skip

@@ -5,22 +5,19 @@ from math import prod
 
 from torch import nn
 
-from ..errors import is_whole, require
-from .mlp import _require_batch, _require_sizes
+from ..errors import require
 
 
-def _smallest_side(image_shape, channels):
-    """The side of the smallest feature map: the image's, halved once per layer."""
-    _require_sizes("channels", channels)
-    _require_sizes("image_shape", image_shape, least=3)
-    shrink = 2 ** len(channels)
-    height = image_shape[1]
-    ok = len(image_shape) == 3 and height == image_shape[2] and height % shrink == 0
-    require(ok, "image_shape", image_shape, f"(C, H, H) with H divisible by {shrink}: each layer halves the side once")
-    return height // shrink
+def smallest_side(image_shape, channels):
+    """The side of the smallest feature map: the image's, halved once for each entry of ``channels``."""
+    _, height, width = image_shape
+    factor = 2 ** len(channels)
+    ok = height == width and height % factor == 0
+    require(ok, "image_shape", image_shape, f"(C, H, H) with H divisible by {factor}: each layer halves the side once")
+    return height // factor
 
 
-def _start_small(net):
+def _init_weights(net):
     """Normal weights of standard deviation 0.02, zero biases, batch norms around 1, as DCGAN has them."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -44,7 +41,7 @@ class DCGANGenerator(nn.Module):
         image_shape: (C, H, H) with H divisible by 2 ** len(channels).
 
     Raises:
-        ArgumentError: for sizes that do not fit, and for a z of another shape.
+        ValueError: if H is not divisible: the images would have another size.
 
     Source: Radford et al. (2016), https://arxiv.org/abs/1511.06434.
 
@@ -58,18 +55,16 @@ class DCGANGenerator(nn.Module):
 
     def __init__(self, latent_dim=64, channels=(64, 32), image_shape=(1, 28, 28)):
         super().__init__()
-        require(is_whole(latent_dim) and latent_dim > 0, "latent_dim", latent_dim, "a positive integer")
-        side = _smallest_side(image_shape, channels)
+        side = smallest_side(image_shape, channels)
         self.latent_dim = latent_dim
         smallest = (channels[0], side, side)
         layers = [nn.Linear(latent_dim, prod(smallest), bias=False), nn.Unflatten(1, smallest)]
         for n_in, n_out in pairwise([*channels, image_shape[0]]):
             layers += [nn.BatchNorm2d(n_in), nn.ReLU(), nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1)]
         self.net = nn.Sequential(*layers, nn.Tanh())
-        _start_small(self)
+        _init_weights(self)
 
     def forward(self, z):
-        _require_batch("z", z, (self.latent_dim,))
         return self.net(z)  # (B, C, H, H)
 
 
@@ -85,7 +80,7 @@ class DCGANDiscriminator(nn.Module):
             score of one image depends on the other images of the batch.
 
     Raises:
-        ArgumentError: for sizes that do not fit, and for images of another shape.
+        ValueError: if H is not divisible.
 
     Source: Radford et al. (2016), https://arxiv.org/abs/1511.06434.
 
@@ -96,9 +91,7 @@ class DCGANDiscriminator(nn.Module):
 
     def __init__(self, channels=(32, 64), image_shape=(1, 28, 28), batch_norm=True):
         super().__init__()
-        side = _smallest_side(image_shape, channels)
-        require(isinstance(batch_norm, bool), "batch_norm", batch_norm, "True or False")
-        self.image_shape = tuple(image_shape)
+        side = smallest_side(image_shape, channels)
         layers = []
         for n_in, n_out in pairwise([image_shape[0], *channels]):
             layers.append(nn.Conv2d(n_in, n_out, 4, stride=2, padding=1))
@@ -106,8 +99,7 @@ class DCGANDiscriminator(nn.Module):
                 layers.append(nn.BatchNorm2d(n_out))
             layers.append(nn.LeakyReLU(0.2))
         self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * side**2, 1))
-        _start_small(self)
+        _init_weights(self)
 
     def forward(self, x):
-        _require_batch("x", x, self.image_shape)
         return self.net(x).squeeze(1)  # (B,)

@@ -7,24 +7,20 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from ..errors import require
-from .mlp import _require_batch, _require_sizes
-
 
 class MaskedLinear(nn.Linear):
     """A linear layer some of whose weights are switched off: (B, n_in) -> (B, n_out).
 
     Args:
-        mask: (n_out, n_in) of zeros and ones.
+        mask: (n_out, n_in) of zeros and ones, float or bool.
 
     >>> MaskedLinear(torch.zeros(3, 2))(torch.ones(5, 2)).shape
     torch.Size([5, 3])
     """
 
     def __init__(self, mask):
-        ok = isinstance(mask, torch.Tensor) and mask.ndim == 2
-        require(ok, "mask", mask, "a tensor (n_out, n_in)")
-        super().__init__(mask.shape[1], mask.shape[0])
+        n_out, n_in = mask.shape
+        super().__init__(n_in, n_out)
         self.register_buffer("mask", mask.float())
 
     def forward(self, x):
@@ -41,9 +37,6 @@ class MADE(nn.Module):
         hidden: widths of the hidden layers.
         image_shape: of x; more than one pixel.
 
-    Raises:
-        ArgumentError: for sizes that do not fit, and for inputs of other shapes.
-
     Source: Germain et al. (2015), https://arxiv.org/abs/1502.03509.
 
     >>> MADE([64], (1, 4, 4))(torch.zeros(2, 1, 4, 4)).shape
@@ -52,11 +45,7 @@ class MADE(nn.Module):
 
     def __init__(self, hidden=(500, 500), image_shape=(1, 28, 28)):
         super().__init__()
-        _require_sizes("hidden", hidden)
-        _require_sizes("image_shape", image_shape)
         n = prod(image_shape)
-        require(n > 1, "image_shape", image_shape, "of more than one pixel")
-        self.image_shape = tuple(image_shape)
         degrees = [torch.arange(1, n + 1), *(torch.linspace(1, n - 1, width).round() for width in hidden)]
         layers = []
         for before, after in pairwise(degrees):
@@ -64,5 +53,4 @@ class MADE(nn.Module):
         self.net = nn.Sequential(*layers, MaskedLinear(degrees[0][:, None] > degrees[-1]))
 
     def forward(self, x):
-        _require_batch("x", x, self.image_shape)
         return self.net(x.flatten(1)).view_as(x)

@@ -3,33 +3,14 @@
 from itertools import pairwise
 from math import prod
 
-import torch
 from torch import nn
-
-from ..errors import is_real, is_whole, require
-
-
-def _require_sizes(name, value, least=1):
-    ok = isinstance(value, list | tuple) and len(value) >= least and all(is_whole(n) and n > 0 for n in value)
-    require(ok, name, value, f"a list of at least {least} positive integers")
-
-
-def _require_widths(**named):
-    for name, value in named.items():
-        require(is_whole(value) and value > 0, name, value, "a positive integer")
-
-
-def _require_batch(name, value, shape):
-    ok = isinstance(value, torch.Tensor) and tuple(value.shape[1:]) == shape and value.ndim == len(shape) + 1
-    found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-    require(ok, f"{name}.shape", found, f"(B, {', '.join(map(str, shape))})")
 
 
 def mlp(sizes, activation=None) -> nn.Sequential:
     """Linear layers with an activation between them (none after the last).
 
     Args:
-        sizes: widths from input to output, e.g. [2, 64, 64, 1]; at least two positive integers.
+        sizes: widths from input to output, e.g. [2, 64, 64, 1].
         activation: a module used between layers; default LeakyReLU(0.2).
 
     Returns:
@@ -39,12 +20,10 @@ def mlp(sizes, activation=None) -> nn.Sequential:
     >>> mlp([2, 64, 1])(torch.zeros(5, 2)).shape
     torch.Size([5, 1])
     """
-    _require_sizes("sizes", sizes, least=2)
-    require(activation is None or isinstance(activation, nn.Module), "activation", activation, "a module, or None")
     layers = []
-    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
-        layers += ([activation or nn.LeakyReLU(0.2)] if i else []) + [nn.Linear(n_in, n_out)]
-    return nn.Sequential(*layers)
+    for n_in, n_out in pairwise(sizes):
+        layers += [nn.Linear(n_in, n_out), activation or nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers[:-1])
 
 
 class MLPGenerator(nn.Module):
@@ -60,9 +39,6 @@ class MLPGenerator(nn.Module):
 
     def __init__(self, latent_dim=64, hidden=128, image_shape=(1, 28, 28)):
         super().__init__()
-        require(is_whole(latent_dim) and latent_dim > 0, "latent_dim", latent_dim, "a positive integer")
-        require(is_whole(hidden) and hidden > 0, "hidden", hidden, "a positive integer")
-        _require_sizes("image_shape", image_shape)
         self.latent_dim, self.image_shape = latent_dim, tuple(image_shape)
         layers, sizes = [], [latent_dim, hidden, 2 * hidden, 4 * hidden]
         for n_in, n_out in pairwise(sizes):
@@ -70,7 +46,6 @@ class MLPGenerator(nn.Module):
         self.net = nn.Sequential(*layers, nn.Linear(sizes[-1], prod(image_shape)))
 
     def forward(self, z):
-        _require_batch("z", z, (self.latent_dim,))
         return self.net(z).tanh().view(-1, *self.image_shape)  # (B, C, H, W)
 
 
@@ -86,10 +61,6 @@ class MLPDiscriminator(nn.Module):
 
     def __init__(self, hidden=128, image_shape=(1, 28, 28), dropout=0.3):
         super().__init__()
-        require(is_whole(hidden) and hidden > 0, "hidden", hidden, "a positive integer")
-        require(is_real(dropout) and 0 <= dropout < 1, "dropout", dropout, "in [0, 1)")
-        _require_sizes("image_shape", image_shape)
-        self.image_shape = tuple(image_shape)
         sizes = [prod(image_shape), 4 * hidden, 2 * hidden, hidden]
         layers = [nn.Flatten()]
         for n_in, n_out in pairwise(sizes):
@@ -97,5 +68,4 @@ class MLPDiscriminator(nn.Module):
         self.net = nn.Sequential(*layers, nn.Linear(hidden, 1))
 
     def forward(self, x):
-        _require_batch("x", x, self.image_shape)
         return self.net(x).squeeze(1)  # (B,)

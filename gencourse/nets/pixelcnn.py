@@ -8,21 +8,44 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from ..autoregressive import conv_mask
-from ..errors import is_whole, require, shown
-from .mlp import _require_widths
+from ..errors import require
 
 
-def _head(hidden, outputs):
+def conv_mask(kernel_size, mask_type) -> torch.Tensor:
+    """What a masked convolution may see: ones before the centre in raster order, and at it for type "B".
+
+    Args:
+        kernel_size: side of the square kernel, odd.
+        mask_type: "A" without the centre, for the first layer, which sees pixels; "B" with it, for all later layers.
+
+    Returns:
+        (kernel_size, kernel_size) float32 of zeros and ones.
+
+    Raises:
+        ValueError: for an even side, which has no centre, or another type.
+
+    Source: van den Oord et al. (2016), https://arxiv.org/abs/1601.06759, section 3.4.
+
+    >>> conv_mask(3, "A").tolist()
+    [[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    require(kernel_size % 2 == 1, "kernel_size", kernel_size, "odd: the kernel needs a centre")
+    require(mask_type in ("A", "B"), "mask_type", mask_type, '"A" or "B"')
+    before = torch.arange(kernel_size**2) < kernel_size**2 // 2 + (mask_type == "B")
+    return before.float().view(kernel_size, kernel_size)
+
+
+def head(hidden, outputs):
+    """Two 1 x 1 layers from features to logits: (B, hidden, H, W) -> (B, outputs, H, W)."""
     return nn.Sequential(nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1))
 
 
-class Place(nn.Module):
+class PositionEmbedding(nn.Module):
     """A learned quadratic function of row and column, (1, hidden, H, W): convolutions do not know where they are.
 
     Rows and columns are counted from -1 to 1. That says nothing about pixels, so nothing leaks.
 
-    >>> Place(8)(torch.zeros(2, 1, 5, 7)).shape
+    >>> PositionEmbedding(8)(torch.zeros(2, 1, 5, 7)).shape
     torch.Size([1, 8, 5, 7])
     """
 
@@ -36,32 +59,27 @@ class Place(nn.Module):
         return self.linear(torch.stack([row, column, row**2, column**2, row * column])[None])
 
 
-def _require_images(x, channels):
-    ok = isinstance(x, torch.Tensor) and x.ndim == 4 and x.shape[1] == channels and x.is_floating_point()
-    found = tuple(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__
-    require(ok, "x", found, f"floating-point images of shape (B, {channels}, H, W)")
-
-
 class MaskedConv2d(nn.Conv2d):
-    """A convolution that sees what comes before in raster order: (B, n_in, H, W) -> (B, n_out, H, W).
+    """A convolution that sees what comes before in raster order: (B, in_channels, H, W) -> (B, out_channels, H, W).
 
     The mask multiplies the weights in each pass, and never the stored weights: an optimizer with momentum would bring
     them back.
 
     Args:
-        n_in, n_out: channels.
-        kernel, kind: as in :func:`gencourse.autoregressive.conv_mask`.
+        in_channels, out_channels: as in torch's Conv2d.
+        kernel_size, mask_type: as in :func:`conv_mask`.
+
+    Raises:
+        ValueError: for an even kernel or another type of mask.
 
     >>> layer = MaskedConv2d(1, 1, 3, "A")
     >>> layer(torch.zeros(1, 1, 5, 5)).shape
     torch.Size([1, 1, 5, 5])
     """
 
-    def __init__(self, n_in, n_out, kernel, kind):
-        _require_widths(n_in=n_in, n_out=n_out)
-        mask = conv_mask(kernel, kind)
-        super().__init__(n_in, n_out, kernel, padding=kernel // 2)
-        self.register_buffer("mask", mask)
+    def __init__(self, in_channels, out_channels, kernel_size, mask_type):
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        self.register_buffer("mask", conv_mask(kernel_size, mask_type))
 
     def forward(self, x):
         return self._conv_forward(x, self.weight * self.mask, self.bias)
@@ -70,19 +88,20 @@ class MaskedConv2d(nn.Conv2d):
 class PixelCNN(nn.Module):
     """x (B, C, H, W) -> logits (B, outputs, H, W), those of a pixel depending only on earlier pixels.
 
-    A masked 7 x 7 convolution of kind A and the place, residual masked convolutions of kind B, and two 1 x 1 layers. It
-    has a blind spot: pixels above and to the right that no path reaches. (In the paper there is no place, and a block
-    is a convolution of size 3 between two of size 1; on a CPU one of size 5 learns more in the same time.)
+    A masked 7 x 7 convolution of type A and the position, residual masked convolutions of type B, and two 1 x 1 layers.
+    It has a blind spot: pixels above and to the right that no path reaches. (In the paper there is no embedding of the
+    position, and a block is a convolution of size 3 between two of size 1; on a CPU one of size 5 learns more in the
+    same time.)
 
     Args:
         hidden: channels.
         blocks: number of residual convolutions.
-        kernel: their side, odd.
+        kernel_size: their side, odd.
         image_channels: C.
         outputs: logits for each pixel: 1 for binary images, 256 for grey levels.
 
     Raises:
-        ArgumentError: for sizes that do not fit, and for inputs of other shapes.
+        ValueError: for an even kernel.
 
     Source: van den Oord et al. (2016), https://arxiv.org/abs/1601.06759.
 
@@ -90,24 +109,23 @@ class PixelCNN(nn.Module):
     torch.Size([2, 1, 28, 28])
     """
 
-    def __init__(self, hidden=32, blocks=5, kernel=5, image_channels=1, outputs=1):
+    def __init__(self, hidden=32, blocks=5, kernel_size=5, image_channels=1, outputs=1):
         super().__init__()
-        _require_widths(hidden=hidden, blocks=blocks, image_channels=image_channels, outputs=outputs)
-        self.image_channels = image_channels
-        self.first, self.place = MaskedConv2d(image_channels, hidden, 7, "A"), Place(hidden)
-        self.blocks = nn.ModuleList(MaskedConv2d(hidden, hidden, kernel, "B") for _ in range(blocks))
-        self.last = _head(hidden, outputs)
+        self.conv_in = MaskedConv2d(image_channels, hidden, 7, "A")
+        self.position = PositionEmbedding(hidden)
+        self.blocks = nn.ModuleList(MaskedConv2d(hidden, hidden, kernel_size, "B") for _ in range(blocks))
+        self.head = head(hidden, outputs)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x):
-        _require_images(x, self.image_channels)
-        h = self.first(x) + self.place(x)
+        h = self.conv_in(x) + self.position(x)
         for block in self.blocks:
             h = h + block(h.relu())
-        return self.last(h)
+        return self.head(h)
 
 
-def _gate(h):
+def gate(h):
+    """(B, 2 n, H, W) -> (B, n, H, W): tanh of the first half, times the sigmoid of the second."""
     a, b = h.chunk(2, 1)
     return a.tanh() * b.sigmoid()
 
@@ -115,39 +133,41 @@ def _gate(h):
 class GatedBlock(nn.Module):
     """(v, h) -> (v, h): the vertical stack v sees all rows above, the horizontal one h what is left in the row.
 
-    Convolutions are cut to the part that they may see, and padded on that side alone: there is nothing to mask.
+    Kernels are cropped to the part that they may see, and the image is padded on that side alone: nothing to mask.
 
     Args:
-        n_in: channels of both inputs.
+        in_channels: of both inputs.
         hidden: channels of both outputs.
-        kernel: side of the square of which half is kept, odd.
+        kernel_size: side of the square of which half is kept, odd.
         first: whether the inputs are pixels, of which a pixel must not see itself.
         classes: number of classes that may be given, or 0.
 
     Source: van den Oord et al. (2016b), https://arxiv.org/abs/1606.05328, figure 2.
     """
 
-    def __init__(self, n_in, hidden, kernel, first=False, classes=0):
+    def __init__(self, in_channels, hidden, kernel_size, first=False, classes=0):
         super().__init__()
-        self.reach, self.first = kernel // 2, first
+        require(kernel_size % 2 == 1, "kernel_size", kernel_size, "odd: the kernel needs a centre")
+        self.reach, self.first = kernel_size // 2, first
         length = self.reach + (not first)
-        self.vertical = nn.Conv2d(n_in, 2 * hidden, (length, kernel))
-        self.horizontal = nn.Conv2d(n_in, 2 * hidden, (1, length))
-        self.across = nn.Conv2d(2 * hidden, 2 * hidden, 1)
+        self.vertical = nn.Conv2d(in_channels, 2 * hidden, (length, kernel_size))
+        self.horizontal = nn.Conv2d(in_channels, 2 * hidden, (1, length))
+        self.v_to_h = nn.Conv2d(2 * hidden, 2 * hidden, 1)
         self.out = nn.Conv2d(hidden, hidden, 1)
-        self.label = nn.Embedding(classes, 2 * hidden) if classes else None
-        for layer in (self.vertical, self.horizontal, self.across, self.out):
+        self.class_embedding = nn.Embedding(classes, 2 * hidden) if classes else None
+        for layer in (self.vertical, self.horizontal, self.v_to_h, self.out):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="tanh")  # with torch's own the stacks fade out
 
     def forward(self, v, h, y=None):
-        k, cut = self.reach, -1 if self.first else 0
-        v_new = self.vertical(pad(v, (k, k, k, cut)))  # row i from rows i - k to i, or to i - 1 in the first block
-        h_new = self.horizontal(pad(h, (k, cut, 0, 0))) + self.across(v_new)
-        if self.label is not None:
-            bias = self.label(y)[:, :, None, None]
+        k = self.reach
+        end = -1 if self.first else 0  # in the first block a negative padding drops the pixel's own row or column
+        v_new = self.vertical(pad(v, (k, k, k, end)))  # row i from rows i - k to i, or to i - 1 in the first block
+        h_new = self.horizontal(pad(h, (k, end, 0, 0))) + self.v_to_h(v_new)
+        if self.class_embedding is not None:
+            bias = self.class_embedding(y)[:, :, None, None]
             v_new, h_new = v_new + bias, h_new + bias
-        h_out = self.out(_gate(h_new))
-        return _gate(v_new), h_out if self.first else h + h_out
+        h_out = self.out(gate(h_new))
+        return gate(v_new), h_out if self.first else h + h_out
 
 
 class GatedPixelCNN(nn.Module):
@@ -156,13 +176,13 @@ class GatedPixelCNN(nn.Module):
     Args:
         hidden: channels of each stack.
         blocks: blocks after the first one, whose kernel is 7.
-        kernel: side of the kernels of these blocks, odd.
+        kernel_size: side of the kernels of these blocks, odd.
         image_channels: C.
         outputs: logits for each pixel.
         classes: number of classes; 0 for a model without labels.
 
     Raises:
-        ArgumentError: for sizes that do not fit, and for inputs of other shapes.
+        ValueError: for an even kernel, or if classes are given to a model without, which would ignore them.
 
     Source: van den Oord et al. (2016b), https://arxiv.org/abs/1606.05328.
 
@@ -170,22 +190,18 @@ class GatedPixelCNN(nn.Module):
     torch.Size([2, 1, 28, 28])
     """
 
-    def __init__(self, hidden=16, blocks=5, kernel=3, image_channels=1, outputs=1, classes=0):
+    def __init__(self, hidden=16, blocks=5, kernel_size=3, image_channels=1, outputs=1, classes=0):
         super().__init__()
-        _require_widths(hidden=hidden, blocks=blocks, image_channels=image_channels, outputs=outputs)
-        conv_mask(kernel, "B")  # refuses other kernels
-        require(is_whole(classes) and classes >= 0, "classes", classes, "an integer, at least 0")
-        self.image_channels, self.classes = image_channels, classes
-        self.first, self.place = GatedBlock(image_channels, hidden, 7, first=True, classes=classes), Place(hidden)
-        self.blocks = nn.ModuleList(GatedBlock(hidden, hidden, kernel, classes=classes) for _ in range(blocks))
-        self.last = _head(hidden, outputs)
+        self.classes = classes
+        self.conv_in = GatedBlock(image_channels, hidden, 7, first=True, classes=classes)
+        self.position = PositionEmbedding(hidden)
+        self.blocks = nn.ModuleList(GatedBlock(hidden, hidden, kernel_size, classes=classes) for _ in range(blocks))
+        self.head = head(hidden, outputs)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x, y=None):
-        _require_images(x, self.image_channels)
-        needs = f"classes (B,), one for each of {self.classes}" if self.classes else "None: the model has no classes"
-        require((y is None) == (self.classes == 0), "y", shown(y), needs)
-        v, h = (stack + self.place(x) for stack in self.first(x, x, y))
+        require(y is None or self.classes > 0, "y", y, "None: this model was made without classes")
+        v, h = (stack + self.position(x) for stack in self.conv_in(x, x, y))
         for block in self.blocks:
             v, h = block(v, h, y)
-        return self.last(h)
+        return self.head(h)

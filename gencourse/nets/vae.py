@@ -1,4 +1,4 @@
-"""The convolutional encoder and decoder of a variational autoencoder, in any size that halves cleanly.
+"""Variational autoencoders: a convolutional encoder and decoder, in any size that halves cleanly, and the VQ-VAE.
 
 No batch norm: the likelihood of an image must not depend on the other images of its batch.
 """
@@ -6,10 +6,10 @@ No batch norm: the likelihood of an image must not depend on the other images of
 from itertools import pairwise
 from math import prod
 
+import torch
 from torch import nn
 
-from .dcgan import _smallest_side
-from .mlp import _require_batch, _require_widths
+from .dcgan import smallest_side
 
 
 class ConvEncoder(nn.Module):
@@ -25,7 +25,7 @@ class ConvEncoder(nn.Module):
         image_shape: (C, H, H) with H divisible by 2 ** len(channels). Pixels may be any real numbers.
 
     Raises:
-        ArgumentError: for sizes that do not fit, and for images of another shape.
+        ValueError: if H is not divisible.
 
     Source: Kingma & Welling (2014), https://arxiv.org/abs/1312.6114, with convolutions in place of one dense layer.
 
@@ -37,9 +37,7 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, latent_dim=32, channels=(16, 32), hidden=128, image_shape=(1, 28, 28)):
         super().__init__()
-        _require_widths(latent_dim=latent_dim, hidden=hidden)
-        side = _smallest_side(image_shape, channels)
-        self.image_shape = tuple(image_shape)
+        side = smallest_side(image_shape, channels)
         layers = []
         for n_in, n_out in pairwise([image_shape[0], *channels]):
             layers += [nn.Conv2d(n_in, n_out, 4, stride=2, padding=1), nn.ReLU()]
@@ -47,7 +45,6 @@ class ConvEncoder(nn.Module):
         self.net = nn.Sequential(*layers, nn.Linear(hidden, 2 * latent_dim))
 
     def forward(self, x):
-        _require_batch("x", x, self.image_shape)
         mu, logvar = self.net(x).chunk(2, dim=1)
         return mu, logvar  # each (B, latent_dim)
 
@@ -65,7 +62,7 @@ class ConvDecoder(nn.Module):
         image_shape: (C, H, H) with H divisible by 2 ** len(channels).
 
     Raises:
-        ArgumentError: for sizes that do not fit, and for a z of another shape.
+        ValueError: if H is not divisible: the images would have another size.
 
     Source: as for :class:`ConvEncoder`.
 
@@ -76,17 +73,54 @@ class ConvDecoder(nn.Module):
 
     def __init__(self, latent_dim=32, channels=(32, 16), hidden=128, image_shape=(1, 28, 28)):
         super().__init__()
-        _require_widths(latent_dim=latent_dim, hidden=hidden)
-        side = _smallest_side(image_shape, channels)
+        side = smallest_side(image_shape, channels)
         self.latent_dim = latent_dim
         smallest = (channels[0], side, side)
         layers = [nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, prod(smallest)), nn.ReLU()]
         layers.append(nn.Unflatten(1, smallest))
-        for i, (n_in, n_out) in enumerate(pairwise([*channels, image_shape[0]])):
-            layers += [nn.ReLU()] if i else []
-            layers.append(nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1))
-        self.net = nn.Sequential(*layers)
+        for n_in, n_out in pairwise([*channels, image_shape[0]]):
+            layers += [nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1), nn.ReLU()]
+        self.net = nn.Sequential(*layers[:-1])
 
     def forward(self, z):
-        _require_batch("z", z, (self.latent_dim,))
         return self.net(z)  # (B, C, H, H)
+
+
+class VQVAE(nn.Module):
+    """A VQ-VAE for images (B, 1, 28, 28): the code of an image is a grid of 7 x 7 codewords from one codebook.
+
+    The encoder and the decoder are convolutional. Quantization replaces every vector of z_e = encoder(x) by the nearest
+    codeword, e_k with k = argmin_k |z_e - e_k|. It has no gradient: in training the decoder's is copied to the encoder,
+    z_e + (e - z_e).detach(). The decoder returns logits.
+
+    Args:
+        codewords: how many vectors the codebook holds.
+        size: dimension of each.
+
+    Source: van den Oord et al. (2017), https://arxiv.org/abs/1711.00937.
+
+    >>> net = VQVAE(codewords=64, size=16)
+    >>> z_e = net.encoder(torch.zeros(2, 1, 28, 28))
+    >>> e, numbers = net.quantize(z_e)
+    >>> z_e.shape, numbers.shape, net.decoder(e).shape
+    (torch.Size([2, 16, 7, 7]), torch.Size([2, 7, 7]), torch.Size([2, 1, 28, 28]))
+    """
+
+    def __init__(self, codewords=64, size=16):
+        super().__init__()
+        # kernel 4, stride 2, padding 1: each layer halves or doubles the side
+        self.encoder = nn.Sequential(nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, size, 4, 2, 1))
+        up = nn.ConvTranspose2d
+        self.decoder = nn.Sequential(up(size, 32, 4, 2, 1), nn.ReLU(), up(32, 1, 4, 2, 1))
+        self.codebook = nn.Parameter((2 * torch.rand(codewords, size) - 1) / codewords)  # small, as the first z_e are
+
+    def quantize(self, z_e):
+        """z_e (B, size, H, W) -> the nearest codewords, same shape, and their numbers (B, H, W), int64."""
+        vectors = z_e.permute(0, 2, 3, 1)  # (B, H, W, size)
+        distances = torch.cdist(vectors.flatten(0, 2), self.codebook)  # (B H W, codewords)
+        numbers = distances.argmin(1).view(vectors.shape[:3])
+        return self.lookup(numbers), numbers
+
+    def lookup(self, numbers):
+        """The numbers of codewords, (B, H, W) int64 -> the codewords, (B, size, H, W)."""
+        return self.codebook[numbers].permute(0, 3, 1, 2)

@@ -1,0 +1,72 @@
+"""Where data files lie, and how they get there: only intact files are ever read."""
+
+import contextlib
+import os
+import socket
+import tempfile
+import warnings
+from http.client import HTTPException
+from pathlib import Path
+
+from platformdirs import user_cache_path
+from torchvision.datasets.utils import check_integrity, download_url
+
+from ..errors import DataError
+
+
+def root() -> Path:
+    """Where data is looked for and kept: ``$GENCOURSE_DATA``, else the user's cache folder."""
+    chosen = os.environ.get("GENCOURSE_DATA")
+    return Path(chosen).expanduser() if chosen else user_cache_path("gencourse", appauthor=False)
+
+
+def intact(path, md5) -> bool:
+    """Whether a file is there, may be read, and has this checksum."""
+    return os.access(path, os.R_OK) and check_integrity(str(path), md5)
+
+
+def download(file, md5, addresses) -> Path:
+    """The path of one intact file: the copy at hand, or a fresh download in place of a missing or damaged one.
+
+    Args:
+        file: where it belongs below :func:`root`, such as "text/names.txt". Where that folder cannot be written, a
+            temporary one takes its place, with a warning.
+        md5: its checksum.
+        addresses: where it can be had; tried in this order.
+
+    Raises:
+        DataError: if no address has given an intact file; it says why.
+    """
+    folders = root(), Path(tempfile.gettempdir(), "gencourse")
+    for folder in folders:
+        if intact(folder / file, md5):
+            return folder / file
+    lacking = "is damaged" if (root() / file).exists() else "is not in the data folder"
+    target, reasons, patience = _writable(folders, file), [], socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # urllib would wait for ever on a dead network
+    try:
+        for address in addresses:
+            try:  # in a folder of its own, which only an intact file leaves
+                with tempfile.TemporaryDirectory(dir=target.parent) as aside:
+                    download_url(address, aside, filename=target.name, md5=md5)
+                    return Path(aside, target.name).replace(target)
+            except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: torchvision's "corrupted"
+                reasons.append(f"{address.split('/')[2]}: {str(error) or type(error).__name__}")
+    finally:
+        socket.setdefaulttimeout(patience)
+    raise DataError(
+        f"{file} {lacking}, and no download worked ({'; '.join(reasons)}). Connect to a network, or put the file there "
+        "yourself: its place is below the folder that the environment variable GENCOURSE_DATA names."
+    )
+
+
+def _writable(folders, file):
+    """The file's path below the first folder that can be written."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        if os.access((folder / file).parent, os.W_OK):
+            return folder / file
+        warnings.warn("The data folder cannot be written, so downloads go to a temporary folder. Set the environment "
+                      "variable GENCOURSE_DATA to a folder that you may write to.", stacklevel=3)  # fmt: skip
+    raise DataError("No folder for data can be written. Set GENCOURSE_DATA to one that can.")

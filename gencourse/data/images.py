@@ -1,0 +1,151 @@
+"""Images: MNIST, FashionMNIST, and the digits of scikit-learn that stand in for them without a network."""
+
+import gzip
+import html
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torchvision.datasets import MNIST, FashionMNIST
+
+from ..errors import DataError, require
+from ..runtime import in_kernel
+from .download import download, intact, root
+
+SETS = {"MNIST": MNIST, "FashionMNIST": FashionMNIST}
+
+
+class Images(NamedTuple):
+    """Images ``x`` (N, 1, 28, 28) float32 in [-1, 1], classes ``y`` (N,) int64, and the ``name`` of the set."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    name: str
+
+
+def found(name: str) -> bool:
+    """Whether all four archives of "MNIST" or "FashionMNIST" lie in :func:`root` with the right checksums."""
+    return all(intact(root() / file, md5) for split in ("train", "test") for file, md5, _ in _archives(name, split))
+
+
+def _archives(name, split):
+    """(file, md5, addresses) of the images and of the labels, from torchvision's own list."""
+    require(split in ("train", "test"), "split", split, "'train' or 'test'")
+    start = 0 if split == "train" else 2
+    for file, md5 in SETS[name].resources[start : start + 2]:
+        yield f"{name}/raw/{file}", md5, [mirror + file for mirror in SETS[name].mirrors]
+
+
+def _read_idx(path):
+    """The array in a gzipped idx file: byte 3 holds the rank, then come big-endian sizes, then bytes."""
+    raw = gzip.decompress(path.read_bytes())
+    shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
+    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape).copy())
+
+
+def _load(name, split, device):
+    try:
+        x, y = (_read_idx(download(*archive)) for archive in _archives(name, split))
+    except DataError as error:
+        announce_substitute(name, "the 1,797 small digits that ship with scikit-learn stand in", error)
+        return digits(split, device)
+    x = x.unsqueeze(1).float().div_(127.5).sub_(1)  # bytes 0..255 -> [-1, 1]
+    return Images(x.to(device), y.long().to(device), name)
+
+
+def mnist(split="train", device=None) -> Images:
+    """MNIST: 60,000 (train) or 10,000 (test) handwritten digits, all in memory, on ``device``.
+
+    With no network and no copy at hand, :func:`digits` stands in, and a banner says so.
+
+    Args:
+        split: "train" or "test".
+        device: where to put the tensors; default the CPU.
+
+    Returns:
+        x (N, 1, 28, 28) float32 in [-1, 1], y (N,) int64 in 0..9, and the name of the set that you really got.
+
+    Raises:
+        ValueError: for another split.
+
+    Source: LeCun et al. (1998), http://yann.lecun.com/exdb/mnist/.
+    """
+    return _load("MNIST", split, device)
+
+
+def fashion_mnist(split="train", device=None) -> Images:
+    """FashionMNIST: 28x28 pictures of clothes in ten classes. As :func:`mnist`.
+
+    Source: Xiao et al. (2017), https://arxiv.org/abs/1708.07747.
+    """
+    return _load("FashionMNIST", split, device)
+
+
+def digits(split="train", device=None) -> Images:
+    """The handwritten digits that ship with scikit-learn, 1,500 (train) or 297 (test): no network needed.
+
+    8x8 originals, enlarged to 20x20 and padded to 28x28, as MNIST's digits are. As :func:`mnist`.
+
+    >>> digits("test").x.shape
+    torch.Size([297, 1, 28, 28])
+    """
+    from sklearn.datasets import load_digits
+
+    require(split in ("train", "test"), "split", split, "'train' or 'test'")
+    bundle = load_digits()
+    part = slice(0, 1500) if split == "train" else slice(1500, None)
+    x = torch.from_numpy(bundle.images[part]).float().unsqueeze(1) / 8 - 1  # 0..16 -> [-1, 1]
+    x = torch.nn.functional.interpolate(x, size=(20, 20), mode="bilinear", align_corners=False)
+    x = torch.nn.functional.pad(x, (4, 4, 4, 4), value=-1.0)
+    return Images(x.to(device), torch.from_numpy(bundle.target[part]).long().to(device), "digits")
+
+
+def announce_substitute(name, instead, error):
+    """Tell the reader, in a way that cannot be missed, that another data set stands in."""
+    message = (
+        f"{name} could not be loaded, so {instead}. Everything runs, samples are coarser, and numbers differ from the "
+        f"text. The reason: {error}"
+    )
+    if not in_kernel():
+        warnings.warn(message, stacklevel=4)
+        return
+    from IPython.display import HTML, display
+
+    style = "border:3px solid #d55e00;padding:.6em 1em;font-size:110%"
+    display(HTML(f'<div role="alert" style="{style}"><b>Substitute data.</b> {html.escape(message)}</div>'))
+
+
+def binarize(x, seed=None) -> torch.Tensor:
+    """Black-and-white images drawn from grey ones: a pixel x in [-1, 1] becomes 1 with probability (x + 1) / 2.
+
+    Args:
+        x: images in [-1, 1] of any shape (N, ...), floating point.
+        seed: an integer for static binarization: drawn once, the same on every machine, whose likelihoods can be
+            compared. None for dynamic binarization: drawn again at each call, from torch's global generator, so that
+            a training set never repeats.
+
+    Returns:
+        float32 of the same shape, on the same device, with values 0 and 1.
+
+    Raises:
+        ValueError: if ``x`` leaves [-1, 1] by more than 0.001.
+
+    Source: Salakhutdinov & Murray (2008), "On the quantitative analysis of deep belief networks", for the practice.
+
+    >>> binarize(torch.tensor([[-1.0, 1.0, 1.0]])).tolist()
+    [[0.0, 1.0, 1.0]]
+    >>> binarize(torch.zeros(1, 6), seed=0).tolist()
+    [[0.0, 0.0, 0.0, 0.0, 1.0, 0.0]]
+    """
+    if x.device.type == "cpu" and not (x.abs() <= 1 + 1e-3).all():  # refuses NaN too
+        require(False, "x", f"values from {x.min():.4g} to {x.max():.4g}", "in [-1, 1], as all images of the course")
+    if seed is None:
+        return (torch.rand_like(x, dtype=torch.float32) < (x.float() + 1) / 2).float()
+    # NumPy promises that the stream of RandomState never changes; torch and NumPy's newer generators promise nothing
+    stream = np.random.RandomState(seed)
+    result = torch.empty(x.shape, dtype=torch.float32)
+    for images, drawn in zip(x.detach().split(1000), result.split(1000)):  # float64 of all at once would be large
+        p = ((images.cpu().double() + 1) * 127.5).round() / 255  # of the byte: float32 rounds differently elsewhere
+        drawn.copy_(torch.from_numpy(stream.random_sample(images.shape)) < p)
+    return result.to(x.device)

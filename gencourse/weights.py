@@ -1,0 +1,135 @@
+"""Finished weights: a lecture loads what a training cell takes minutes to train; every page can draw from them."""
+
+import hashlib
+import os
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .errors import DataError, require
+from .runtime import lecture
+from .train import History, replace_file
+
+
+def folder() -> Path:
+    """Where finished weights lie: ``$GENCOURSE_WEIGHTS``, else the folder that comes with the course's repository."""
+    chosen = os.environ.get("GENCOURSE_WEIGHTS")
+    return Path(chosen).expanduser() if chosen else Path(__file__).resolve().parent.parent / "notebooks" / "weights"
+
+
+def load_or_train(name, train, snapshots=9, **networks):
+    """Call ``train`` and return its result; in a lecture, load finished weights instead.
+
+    It loads only where ``$GENCOURSE_LECTURE`` is 1 (``make lecture``) and there is a file of that name. It saves only
+    where ``$GENCOURSE_SAVE_WEIGHTS`` names a folder, as ``make run`` does, and never what was interrupted.
+
+    Args:
+        name: notebook and run, e.g. "03_dcgan/digits": lower-case letters, digits and hyphens.
+        train: function without arguments that trains. It may change the ``networks``, and returns numbers, text,
+            tensors, state dicts, Histories, or lists, tuples and dictionaries of these.
+        snapshots: how many snapshots of a History are kept in the file, evenly spaced.
+        **networks: the networks that ``train`` changes, under any names.
+
+    Returns:
+        What ``train`` returned, with tensors on the CPU where it was loaded. float32 is stored as float16; torch's
+        random state on the CPU is then as it was after the training, so that what is drawn next is what the page shows.
+
+    Raises:
+        ValueError: for another kind of name.
+        DataError: if the file is damaged, or was made for other networks.
+
+    >>> load_or_train("00_start_here/doctest", lambda: [1.5, None])
+    [1.5, None]
+    """
+    file = _file(name)
+    if lecture():
+        if (folder() / file).exists():
+            content = _load(file, networks)
+            torch.set_rng_state(content["random state"])
+            return _unpack(content["result"])
+        warnings.warn(f"There are no finished weights of {name}: this cell trains now.", stacklevel=2)
+    result = train()
+    if os.environ.get("GENCOURSE_SAVE_WEIGHTS") and not getattr(result, "interrupted", False):
+        content = {
+            "networks": {key: _pack(net.state_dict(), snapshots) for key, net in networks.items()},
+            "result": _pack(result, snapshots),
+            "random state": torch.get_rng_state(),
+            "card": {"name": name, **{key: getattr(result, key, None) for key in ("steps", "seconds")}},
+        }
+        replace_file(Path(os.environ["GENCOURSE_SAVE_WEIGHTS"], file), lambda out: torch.save(content, out))
+    return result
+
+
+def load_weights(name, **networks) -> dict:
+    """Load finished weights into networks of the same kinds as were trained.
+
+    Args:
+        name: as for :func:`load_or_train`.
+        **networks: under the names that they had there.
+
+    Returns:
+        The card of that training: its name, and steps and seconds where it was a single run.
+
+    Raises:
+        DataError: if there is no such file, or it is damaged, or was made for other networks.
+    """
+    return _load(_file(name), networks)["card"]
+
+
+def _file(name):
+    ok = re.fullmatch(r"\d\d_[a-z_]+/[a-z0-9-]+", name)
+    require(ok, "name", name, "notebook and run in lower-case letters, digits and hyphens, e.g. '03_dcgan/digits'")
+    return f"{name}.pt"
+
+
+def _load(file, networks):
+    path, listed = folder() / file, folder() / "SHA256SUMS"
+    if not path.exists():
+        raise DataError(f"There are no finished weights {file}. Get them with: git checkout notebooks/weights")
+    sums = dict(reversed(line.split(maxsplit=1)) for line in listed.read_text("utf-8").splitlines())
+    if sums.get(file) != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise DataError(f"The finished weights {file} are not those of the course: their checksum differs from that "
+                        "in SHA256SUMS. Restore them with: git checkout notebooks/weights")  # fmt: skip
+    content = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        for key, net in networks.items():
+            net.load_state_dict(_unpack(content["networks"][key]))
+    except (KeyError, RuntimeError) as error:
+        raise DataError(f"The finished weights {file} were made for other networks than these ({error}). Where the "
+                        "network has changed, train it again.") from error  # fmt: skip
+    return content
+
+
+def _pack(v, snapshots):
+    """``v`` with float32 as float16, and with every History as a dictionary."""
+    if isinstance(v, torch.Tensor):
+        v = v.detach().cpu().clone()  # a view would be stored with all that it is a view of
+        return v.half() if v.dtype == torch.float32 and not (v.abs() > 6e4).any() else v
+    if isinstance(v, History):
+        last = len(v.snapshots) - 1
+        kept = sorted({round(i * last / max(snapshots - 1, 1)) for i in range(snapshots)}) if last >= 0 else []
+        chosen = {"snapshots": [v.snapshots[i] for i in kept], "snapshot_steps": [v.snapshot_steps[i] for i in kept]}
+        return {"History": {"columns": dict(v), "attributes": _pack({**vars(v), **chosen}, snapshots)}}
+    if isinstance(v, dict):
+        return {key: _pack(part, snapshots) for key, part in v.items()}
+    if isinstance(v, list | tuple):
+        return type(v)(_pack(part, snapshots) for part in v)
+    return v.item() if isinstance(v, np.generic) else v
+
+
+def _unpack(v):
+    if isinstance(v, torch.Tensor):
+        return v.float() if v.dtype == torch.float16 else v
+    if isinstance(v, dict) and set(v) == {"History"}:
+        history = History()
+        history.update(v["History"]["columns"])
+        vars(history).update(_unpack(v["History"]["attributes"]))
+        return history
+    if isinstance(v, dict):
+        return {key: _unpack(part) for key, part in v.items()}
+    if isinstance(v, list | tuple):
+        return type(v)(_unpack(part) for part in v)
+    return v

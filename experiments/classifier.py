@@ -1,4 +1,4 @@
-"""Trains the digit classifier whose weights ship with the library: ``python -m experiments.classifier``, half a minute."""
+"""Trains the digit classifier that ships with the library: ``python -m experiments.classifier``, half a minute."""
 
 import safetensors.torch
 import torch

@@ -1,6 +1,6 @@
 """gencourse: the thin helper library of the course. The notebooks own the mathematics; this owns the plumbing.
 
-Names stand in the order in which the course meets them.
+Names are in the order in which the course introduces them.
 """
 
 from . import autoregressive, check, data, diffusion, distances, likelihoods, losses, metrics, nets, plot, samplers

@@ -110,7 +110,7 @@ def sample(model, x, *, start=0, temperature=1.0, sample_pixel=None, generator=N
     Args:
         model: maps x to (B, K, H, W), e.g. logits: of a one for K = 1, of the K levels otherwise.
         x: where to begin, (B, 1, H, W) floating point or (B, H, W) int64; the first ``start`` pixels are kept, the
-            others are sampled anew, whatever they hold.
+            others are sampled, and their values ignored.
         start: a number of pixels, 0 for whole samples.
         temperature: divides the logits: 1 for the model, less for likelier pixels, 0 for the likeliest.
         sample_pixel: in place of Bernoulli or categorical sampling, a function of the outputs at a pixel, (B, K), that
@@ -157,6 +157,7 @@ def top_k_top_p(logits, top_k=None, top_p=None) -> torch.Tensor:
     >>> top_k_top_p(p.log(), top_p=0.6).softmax(-1)
     tensor([0.6250, 0.3750, 0.0000])
     """
+    require(top_k is None or top_k >= 1, "top_k", top_k, "at least 1")
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
     keep = torch.ones_like(ordered, dtype=torch.bool)
     if top_k is not None:
@@ -179,7 +180,7 @@ def generate(model, tokens, count, *, temperature=1.0, top_k=None, top_p=None, g
         tokens: the beginnings, (B, T) int64, T at least 1.
         count: how many tokens to add.
         temperature: divides the logits; 0 for the likeliest token.
-        top_k, top_p: as in :func:`top_k_top_p`.
+        top_k, top_p: as in :func:`top_k_top_p`, of the distribution at temperature 1.
         generator: source of the random numbers, on the device of the tokens.
 
     >>> from gencourse.nets import GPT
@@ -229,9 +230,10 @@ def logistic_mixture_log_prob(parameters, x, levels=256) -> torch.Tensor:
     x = x[:, None].to(parameters.dtype)  # (B, 1, H, W), against M components
     weight, mu, log_s = parameters.chunk(3, 1)
     v, d = 2 * x / (levels - 1) - 1, 1 / (levels - 1)
-    upper, lower = (v + d - mu) * (-log_s).exp(), (v - d - mu) * (-log_s).exp()
-    # F(u) - F(l) = F(u) F(-l) (1 - e^(l - u)): nothing cancels
-    inside = logsigmoid(upper) - softplus(lower) + torch.log(-torch.expm1(lower - upper))
+    inverse_s = (-log_s).exp()
+    upper, lower = (v + d - mu) * inverse_s, (v - d - mu) * inverse_s
+    # F(u) - F(l) = F(u) F(-l) (1 - e^(l - u)) with l - u = -2 d / s: nothing cancels
+    inside = logsigmoid(upper) - softplus(lower) + torch.log(-torch.expm1(-2 * d * inverse_s))
     ends = torch.where(x == 0, logsigmoid(upper), logsigmoid(-lower))
     log_p = torch.where((x == 0) | (x == levels - 1), ends, inside)
     return (weight.log_softmax(1) + log_p).logsumexp(1).flatten(1).sum(1)

@@ -66,8 +66,6 @@ def _difference(got, want, atol, rtol, mistakes):
     value, want = _tensor(got), _tensor(want)
     if value is None:
         return f"Expected a number or a tensor, got {type(got).__name__}."
-    if value.shape != want.shape:
-        return f"The shape is {tuple(value.shape)}, expected {tuple(want.shape)}."
 
     def same(a, b):
         return a.shape == b.shape and torch.allclose(a, b, atol=atol, rtol=rtol, equal_nan=False)
@@ -77,6 +75,8 @@ def _difference(got, want, atol, rtol, mistakes):
     for message, wrong in (mistakes or {}).items():
         if same(value, _tensor(wrong)):
             return message
+    if value.shape != want.shape:
+        return f"The shape is {tuple(value.shape)}, expected {tuple(want.shape)}."
     if not value.isfinite().all() and want.isfinite().all():
         return "The result holds NaN or infinity: look for a logarithm or a division at 0."
     if same(-value, want):
@@ -159,7 +159,7 @@ def choice(answer, correct, why, *, hint="") -> Result:
     Args:
         answer: the option chosen, a text, or ``...``.
         correct: the right option.
-        why: option -> what to say to whoever chose it.
+        why: option -> the message for that choice.
         hint: shown, folded, with a wrong answer.
 
     >>> choice("b", "a", {"a": "Yes: ...", "b": "No: that one grows."})

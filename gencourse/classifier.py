@@ -1,4 +1,4 @@
-"""The digit classifier whose features measure samples. Its weights ship with the course: one yardstick for all."""
+"""The digit classifier whose features measure samples. Its weights ship with the course: all are measured alike."""
 
 from pathlib import Path
 
@@ -39,8 +39,8 @@ class DigitClassifier(nn.Module):
 def digit_classifier() -> DigitClassifier:
     """The course's classifier of digits, in evaluation mode, frozen, on the device of the course.
 
-    It was trained once (``python -m experiments.classifier``), and its weights ship with the course, so that a FID of
-    one machine can be compared with that of another.
+    It was trained once (``python -m experiments.classifier``), and its weights ship with the course, so that FIDs
+    from different machines can be compared.
     """
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced
         net = DigitClassifier()

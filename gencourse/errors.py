@@ -1,8 +1,8 @@
-"""The course's exceptions: every message says what happened, why, and what to do next."""
+"""The course's exceptions, and the checks of arguments."""
 
 
 class GencourseError(Exception):
-    """Base of the exceptions that only gencourse raises."""
+    """Base class of gencourse's own exceptions."""
 
 
 class DataError(GencourseError):

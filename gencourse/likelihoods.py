@@ -15,7 +15,7 @@ from .errors import require, require_same_shape
 def _expandable(name, value, first, like):
     """A number or a tensor as a tensor that broadcasts to the shape of ``like`` and does not enlarge it."""
     if not isinstance(value, torch.Tensor):
-        return torch.tensor(value, dtype=like.dtype, device=like.device)
+        return like.new_full((), value)  # filled on the device: a copy from the CPU would wait for it
     ok = torch.broadcast_shapes(value.shape, like.shape) == like.shape
     require(ok, f"{name}.shape", tuple(value.shape), f"one that broadcasts to {tuple(like.shape)}, that of {first}")
     return value

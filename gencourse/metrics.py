@@ -17,7 +17,7 @@ from .errors import require
 def _apply(classifier, function, x):
     """``function`` of images in parts of 1,000, on the CPU; refuses what would give wrong numbers in silence."""
     require(x.shape[1:] == (1, 28, 28), "x", f"shape {tuple(x.shape)}", "images of shape (N, 1, 28, 28)")
-    if x.device.type == "cpu" and not ((x >= -1.001) & (x <= 1.001)).all():
+    if not ((x >= -1.001) & (x <= 1.001)).all():
         require(False, "x", f"values from {x.min():.2f} to {x.max():.2f}", "in [-1, 1], as all images of the course")
     require(not classifier.training, "classifier", "in train mode", "in evaluation mode: classifier.eval()")
     with torch.no_grad():
@@ -58,14 +58,15 @@ def class_entropy(shares) -> float:
     return torch.special.entr(shares.double()).sum().item()
 
 
-def _two_sets(real, fake, min_samples=2):
-    for name, v in (("real", real), ("fake", fake)):
+def _two_sets(min_samples=2, **named):
+    (first, a), (second, b) = named.items()
+    for name, v in named.items():
         allowed = f"of shape (N, F), N at least {min_samples}"
         require(v.ndim == 2 and len(v) >= min_samples, name, f"shape {tuple(v.shape)}", allowed)
         require(v.isfinite().all(), name, "NaN or infinity", "finite everywhere")
-    allowed = f"with as many features as real, {real.shape[1]}"
-    require(real.shape[1] == fake.shape[1], "fake", f"shape {tuple(fake.shape)}", allowed)
-    return real.detach().cpu().double(), fake.detach().cpu().double()
+    allowed = f"with as many features as {first}, {a.shape[1]}"
+    require(a.shape[1] == b.shape[1], second, f"shape {tuple(b.shape)}", allowed)
+    return a.detach().cpu().double(), b.detach().cpu().double()
 
 
 def _distances(a, b):
@@ -101,12 +102,12 @@ def fid(real, fake) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance  # slow to import
 
-    real, fake = _two_sets(real, fake)
+    real, fake = _two_sets(real=real, fake=fake)
     metric = FrechetInceptionDistance(feature=_identity(real.shape[1]))
     metric.update(real, real=True)
     metric.update(fake, real=False)
     value = metric.compute().item()
-    return value if value > 1e-9 else 0.0  # of equal sets rounding leaves a little, of either sign
+    return 0.0 if value < 1e-9 else value  # of equal sets rounding leaves a little, of either sign
 
 
 def image_fid(classifier, real, fake) -> float:
@@ -144,7 +145,7 @@ def kid(real, fake, subsets=20, subset_size=500, seed=0) -> tuple[float, float]:
 
     Source: Binkowski et al. (2018), https://arxiv.org/abs/1801.01401.
     """
-    real, fake = _two_sets(real, fake)
+    real, fake = _two_sets(real=real, fake=fake)
     largest = min(len(real), len(fake))
     require(1 < subset_size <= largest, "subset_size", subset_size, f"from 2 to {largest}")
     with warnings.catch_warnings():
@@ -180,7 +181,7 @@ def prdc(real, fake, k=5) -> dict:
     Source: Kynkäänniemi et al. (2019), https://arxiv.org/abs/1904.06991; Naeem et al. (2020),
     https://arxiv.org/abs/2002.09797.
     """
-    real, fake = _two_sets(real, fake)
+    real, fake = _two_sets(real=real, fake=fake)
     largest = min(len(real), len(fake)) - 1
     require(0 < k <= largest, "k", k, f"from 1 to {largest}")
 
@@ -208,8 +209,8 @@ def report(classifier, real, fake, max_samples=2000) -> dict:
         max_samples: how many of each, drawn at random, go into precision, recall, density and coverage.
 
     Returns:
-        "samples" (M), "FID", "KID" (mean over subsets of 500), "precision", "recall", "density", "coverage", and the
-        "entropy" of the class shares in nats.
+        "samples" (M), "FID", "KID" (mean over subsets of 500, or of all where there are fewer), "precision", "recall",
+        "density", "coverage", and the "entropy" of the class shares in nats.
 
     Raises:
         ValueError: as the functions it calls.
@@ -219,7 +220,7 @@ def report(classifier, real, fake, max_samples=2000) -> dict:
     order = torch.Generator().manual_seed(0)  # the order of a test set is not random: MNIST's first half is easier
     some_a, some_b = (v[torch.randperm(len(v), generator=order)[:fewer]] for v in (a, b))
     close = prdc(some_a, some_b, k=min(5, fewer - 1))
-    similarity = kid(a, b, subset_size=min(500, fewer))[0]
+    similarity = kid(a, b, subset_size=min(500, len(a), len(b)))[0]
     entropy = class_entropy(class_shares(classifier, fake))
     return {"samples": len(b), "FID": fid(a, b), "KID": similarity, **close, "entropy": entropy}
 
@@ -230,7 +231,7 @@ def modes(samples, centres, radius) -> tuple[int, float]:
     Args:
         samples: (N, D).
         centres: (K, D), the modes.
-        radius: a sample is near a mode if it is at most this far; three standard deviations is the custom.
+        radius: a sample is near a mode if it is at most this far; usually three standard deviations.
 
     Returns:
         The number of modes with at least a quarter of their fair share, N / (4 K), of samples near them, and the
@@ -244,7 +245,7 @@ def modes(samples, centres, radius) -> tuple[int, float]:
     >>> modes(torch.tensor([[0.0, 0.1], [0.1, 0.0], [3.0, 3.0]]), torch.tensor([[0.0, 0.0], [5.0, 5.0]]), 0.2)
     (1, 0.6666666865348816)
     """
-    samples, centres = _two_sets(samples, centres, min_samples=1)
+    samples, centres = _two_sets(min_samples=1, samples=samples, centres=centres)
     apart, nearest = _distances(samples, centres).min(1)
     near = apart <= radius
     counts = nearest[near].bincount(minlength=len(centres))

@@ -78,23 +78,15 @@ def in_kernel() -> bool:
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
-class Environment(dict):
-    """A dictionary that shows itself as two aligned columns."""
-
-    def __repr__(self):
-        width = max(map(len, self))
-        return "\n".join(f"{key:<{width}}  {value}" for key, value in self.items())
-
-
-def environment() -> Environment:
+def environment() -> dict:
     """What the course runs on, name -> text: versions, device, profile. It holds no path.
 
     >>> environment()["torch"] == torch.__version__
     True
     """
     name = torch.cuda.get_device_name() if device().type == "cuda" else f"threads: {torch.get_num_threads()}"
-    return Environment(
-        python=platform.python_version(), torch=torch.__version__, torchvision=version("torchvision"),
-        gencourse=version("gencourse"), device=f"{device().type} ({name})", profile=profile(),
-        training="finished weights are loaded where there are any" if lecture() else "for real",
-    )  # fmt: skip
+    return {
+        "python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision"),
+        "gencourse": version("gencourse"), "device": f"{device().type} ({name})", "profile": profile(),
+        "training": "finished weights are loaded where there are any" if lecture() else "for real",
+    }  # fmt: skip

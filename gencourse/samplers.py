@@ -58,7 +58,7 @@ def ddpm(predict, x_T: torch.Tensor, schedule, *, variance="posterior", clip=Tru
         generator: a torch.Generator for z; default the global one.
 
     Returns:
-        A generator of ``steps`` tensors (B, ...), x_{T-1} first and x_0 last, in the units of the data.
+        A generator of ``steps`` tensors (B, ...), from the first earlier time down to x_0, in the units of the data.
 
     Raises:
         ValueError: when the first state is asked for, if ``steps`` is not in 1..T, ``variance`` is unknown, or
@@ -103,7 +103,7 @@ def ddim(predict, x_T: torch.Tensor, schedule, *, steps=50, eta=0.0, clip=True, 
         schedule: Schedule.
         steps: how many steps to take, in 1..T.
         eta: how much of the noise of :func:`ddpm` to add, in [0, 1].
-        clip: whether the predicted x_0 is clamped to [-1, 1]. If so, eps is computed anew from it, so that the two
+        clip: whether the predicted x_0 is clamped to [-1, 1]. If so, eps is recomputed from it, so that the two
             still add up to x_t (diffusers does that with ``use_clipped_model_output=True`` only).
         generator: a torch.Generator for z; default the global one. With eta = 0 nothing is drawn.
 
@@ -123,6 +123,7 @@ def ddim(predict, x_T: torch.Tensor, schedule, *, steps=50, eta=0.0, clip=True, 
     >>> asked, len(path)
     ([[1000], [750], [500], [250]], 3)
     """
+    require(0 <= eta <= 1, "eta", eta, "in [0, 1]")
     alpha_bar, pairs = _timeline(schedule, steps)
     x = x_T
     for t, s in pairs:

@@ -55,8 +55,11 @@ def fit(
 
     Raises:
         TrainingDiverged: if a scalar is NaN or infinite; names the step and the value.
-        DataError: if the checkpoint is damaged, belongs to something else, or cannot be written.
-        ValueError: if ``step`` returns no named scalars, or other names than before.
+        DataError: if the checkpoint is damaged, belongs to something else, or cannot be written. Networks and
+            optimizers may then hold a part of it: create them again.
+        GencourseError: if the batches end before ``steps``.
+        ValueError: if ``step`` returns no named scalars, or other names than before; with a checkpoint, if ``state`` is
+            missing, or a part of it or ``batches`` has no ``state_dict``.
         KeyboardInterrupt: after an interrupt of a quiet run, so that the loop around it stops too.
 
     >>> w = torch.zeros((), requires_grad=True); opt = torch.optim.SGD([w], lr=0.1)
@@ -70,6 +73,8 @@ def fit(
     history, stream = History(), iter(batches)
     parts = {**(state or {}), "batches": stream}
     if checkpoint is not None:
+        unable = [k for k, v in parts.items() if not (hasattr(v, "state_dict") or isinstance(v, torch.Generator))]
+        require(state and not unable, "state", unable, "given, and it and batches of things that have a state_dict")
         _load_checkpoint(Path(checkpoint), parts, history)
     due = {round(i * steps / max(snapshots - 1, 1)) for i in range(snapshots)} if snapshot else set()
     recorder = _Recorder(history)
@@ -81,8 +86,11 @@ def fit(
                 history.snapshot_steps.append(done)
             if done == steps or interrupted.is_set():
                 break
-            scalars = step(_next(stream, done))
-            recorder.add(scalars)
+            batch = next(stream, None)
+            if batch is None:
+                raise GencourseError(f"batches ended after {done} steps. Give fit an endless iterator, such as "
+                                     f"gc.batches(x, 64), or ask for at most {done} steps.")  # fmt: skip
+            recorder.add(step(batch))
             if not recorder.on_accelerator or progress.due() or len(recorder.pending) >= 100 or done + 1 == steps:
                 recorder.flush()  # on an accelerator this waits for the steps that are still under way
             history.seconds = time.monotonic() - started
@@ -95,7 +103,7 @@ def fit(
         history.interrupted = history.steps < steps
         if checkpoint is not None:
             _save_checkpoint(Path(checkpoint), parts, history)
-    if history.interrupted and quiet:
+    if quiet and interrupted.is_set():
         raise KeyboardInterrupt(f"training stopped after {history.steps:,} of {steps:,} steps")
     return history
 
@@ -128,29 +136,14 @@ class _Recorder:
         for row in zip(*columns, strict=True):
             self.history.steps += 1
             for name, v in zip(self.names, row, strict=True):
-                self.history.setdefault(name, []).append(v)
+                self.history.setdefault(name, []).append(float(v))
             for name, v in zip(self.names, row, strict=True):
                 if not math.isfinite(v):
-                    self._diverged(name, v)
-
-    def _diverged(self, name, v):
-        step = self.history.steps
-        message = (
-            f"{name} became {v} at step {step}: from here on every weight would be spoiled, so training stopped. Usual "
-            "causes: a learning rate that is too high, a logarithm or a division at 0, data out of range. Lower the "
-            "learning rate, or look at the inputs of that loss; the history so far is in the exception's .history."
-        )
-        raise TrainingDiverged(message, step=step, name=name, value=v, history=self.history)
-
-
-def _next(stream, done):
-    try:
-        return next(stream)
-    except StopIteration:
-        raise GencourseError(
-            f"batches ended after {done} steps. Give fit an endless iterator, e.g. gc.batches(x, 64), or ask for "
-            f"at most {done} steps."
-        ) from None
+                    message = (f"{name} became {v} at step {self.history.steps}, so training stopped. Usual causes: a "
+                               "learning rate that is too high, a logarithm or a division at 0, data out of range. "
+                               "The exception's .history holds what was recorded so far.")  # fmt: skip
+                    raise TrainingDiverged(
+                        message, step=self.history.steps, name=name, value=v, history=self.history)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -236,11 +229,26 @@ def _load_checkpoint(path, parts, history):
     vars(history).update(content["progress"])
 
 
+class _EMA(AveragedModel):
+    def __init__(self, net, decay):
+        super().__init__(net)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model):
+        n = int(self.n_averaged)  # on the CPU for good: torch's own method copies it to a GPU, and waits
+        d = min(self.decay, (n + 1) / (n + 10)) if n else 0.0
+        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - d)
+        for average, current in zip(self.module.buffers(), model.buffers(), strict=True):
+            average.copy_(current)
+        self.n_averaged += 1
+
+
 def ema(net, decay=0.998) -> AveragedModel:
     """An exponential moving average of a network's weights: theta_bar <- d theta_bar + (1 - d) theta.
 
-    Call ``ema.update_parameters(net)`` after each step, and use ``ema.module``. With n updates done,
-    d = min(decay, (n + 1) / (n + 10)): a short memory at first, which forgets the untrained weights.
+    Call ``ema.update_parameters(net)`` after each step, and use ``ema.module``. The first update copies; after n >= 1
+    of them d = min(decay, (n + 1) / (n + 10)): a short memory at first, which forgets the untrained weights.
 
     Args:
         net: the network that is trained; the average starts as a copy of it.
@@ -259,7 +267,4 @@ def ema(net, decay=0.998) -> AveragedModel:
     8.1818
     """
 
-    def average(averages, current, n):
-        torch._foreach_lerp_(averages, current, 1 - min(decay, (int(n) + 1) / (int(n) + 10)))
-
-    return AveragedModel(net, multi_avg_fn=average)
+    return _EMA(net, decay)

@@ -1,6 +1,8 @@
 """Finished weights: a lecture loads what a training cell takes minutes to train; every page can draw from them."""
 
 import hashlib
+import io
+import lzma
 import os
 import re
 import warnings
@@ -24,7 +26,7 @@ def load_or_train(name, train, snapshots=9, **networks):
     """Call ``train`` and return its result; in a lecture, load finished weights instead.
 
     It loads only where ``$GENCOURSE_LECTURE`` is 1 (``make lecture``) and there is a file of that name. It saves only
-    where ``$GENCOURSE_SAVE_WEIGHTS`` names a folder, as ``make run`` does, and never what was interrupted.
+    where ``$GENCOURSE_SAVE_WEIGHTS`` names a folder, as ``make run`` does, and not a History that was interrupted.
 
     Args:
         name: notebook and run, e.g. "03_dcgan/digits": lower-case letters, digits and hyphens.
@@ -59,7 +61,10 @@ def load_or_train(name, train, snapshots=9, **networks):
             "random state": torch.get_rng_state(),
             "card": {"name": name, **{key: getattr(result, key, None) for key in ("steps", "seconds")}},
         }
-        replace_file(Path(os.environ["GENCOURSE_SAVE_WEIGHTS"], file), lambda out: torch.save(content, out))
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        compressed = lzma.compress(buffer.getvalue())
+        replace_file(Path(os.environ["GENCOURSE_SAVE_WEIGHTS"], file), lambda out: out.write(compressed))
     return result
 
 
@@ -82,24 +87,24 @@ def load_weights(name, **networks) -> dict:
 def _file(name):
     ok = re.fullmatch(r"\d\d_[a-z_]+/[a-z0-9-]+", name)
     require(ok, "name", name, "notebook and run in lower-case letters, digits and hyphens, e.g. '03_dcgan/digits'")
-    return f"{name}.pt"
+    return f"{name}.pt.xz"
 
 
 def _load(file, networks):
     path, listed = folder() / file, folder() / "SHA256SUMS"
     if not path.exists():
         raise DataError(f"There are no finished weights {file}. Get them with: git checkout notebooks/weights")
-    sums = dict(reversed(line.split(maxsplit=1)) for line in listed.read_text("utf-8").splitlines())
-    if sums.get(file) != hashlib.sha256(path.read_bytes()).hexdigest():
-        raise DataError(f"The finished weights {file} are not those of the course: their checksum differs from that "
-                        "in SHA256SUMS. Restore them with: git checkout notebooks/weights")  # fmt: skip
-    content = torch.load(path, weights_only=True, map_location="cpu")
+    lines = listed.read_text("utf-8").splitlines() if listed.exists() else []
+    sums = dict(reversed(line.split(maxsplit=1)) for line in lines)
+    compressed = path.read_bytes()
+    if sums.get(file) != hashlib.sha256(compressed).hexdigest():
+        raise DataError(f"The checksum of the weights {file} is wrong. Restore them: git checkout notebooks/weights")
+    content = torch.load(io.BytesIO(lzma.decompress(compressed)), weights_only=True, map_location="cpu")
     try:
         for key, net in networks.items():
             net.load_state_dict(_unpack(content["networks"][key]))
     except (KeyError, RuntimeError) as error:
-        raise DataError(f"The finished weights {file} were made for other networks than these ({error}). Where the "
-                        "network has changed, train it again.") from error  # fmt: skip
+        raise DataError(f"The finished weights {file} were made for other networks than these ({error}).") from error
     return content
 
 
@@ -116,7 +121,7 @@ def _pack(v, snapshots):
     if isinstance(v, dict):
         return {key: _pack(part, snapshots) for key, part in v.items()}
     if isinstance(v, list | tuple):
-        return type(v)(_pack(part, snapshots) for part in v)
+        return (list if isinstance(v, list) else tuple)(_pack(part, snapshots) for part in v)
     return v.item() if isinstance(v, np.generic) else v
 
 
@@ -131,5 +136,5 @@ def _unpack(v):
     if isinstance(v, dict):
         return {key: _unpack(part) for key, part in v.items()}
     if isinstance(v, list | tuple):
-        return type(v)(_unpack(part) for part in v)
+        return (list if isinstance(v, list) else tuple)(_unpack(part) for part in v)
     return v

@@ -1,7 +1,6 @@
-"""Every test runs under the smoke profile, also the kernels that nbval and the run tool start."""
+"""What all tests share: the smoke profile, the order in which two workers take them, and the built book."""
 
 import os
-import tempfile
 
 import pytest
 
@@ -10,9 +9,18 @@ os.environ.setdefault("GENCOURSE_PROFILE", "smoke")
 # with two cores a notebook was seven times slower with two threads than with one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-os.environ.pop("GENCOURSE_FRAMES", None)
-os.environ.pop("GENCOURSE_LECTURE", None)
-os.environ["GENCOURSE_MODELS"] = tempfile.mkdtemp(prefix="gencourse-models-")  # not the user's own
+for name in ("GENCOURSE_FRAMES", "GENCOURSE_LECTURE", "GENCOURSE_SAVE_WEIGHTS", "GENCOURSE_WEIGHTS"):
+    os.environ.pop(name, None)
+
+FIRST = ("test_book.py", "test_published.py", "test_solved.py", "test_lab.py", "test_slides.py", "test_notebooks.py")
+
+
+def pytest_collection_modifyitems(items):
+    """What takes long starts first. The tests of one file stay on one worker, where nothing else was asked."""
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture
@@ -28,23 +36,12 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """The whole book, built afresh; the folder of its pages."""
+    """The whole book, built afresh; the folder of its pages. Only for tests of the group "book"."""
     import run
 
     out = tmp_path_factory.mktemp("book")
     assert run.build(out=out) == 0, "the book has warnings: see the lines above"
     return out / "_build" / "html"
-
-
-@pytest.fixture(scope="session")
-def decks(tmp_path_factory):
-    """The slides of all notebooks; the folder of their pages."""
-    import run
-    import slides
-
-    out = tmp_path_factory.mktemp("slides") / "slides"
-    slides.build(sorted(run.NOTEBOOKS.glob("*.ipynb")), out)
-    return out
 
 
 @pytest.fixture(scope="module")

@@ -41,9 +41,9 @@ def download(file, md5, addresses) -> Path:
     for folder in folders:
         if intact(folder / file, md5):
             return folder / file
-    lacking = "is damaged" if (root() / file).exists() else "is not in the data folder"
-    target, reasons, patience = _writable(folders, file), [], socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # urllib would wait for ever on a dead network
+    problem = "is damaged" if (root() / file).exists() else "is not in the data folder"
+    target, reasons, old_timeout = _writable(folders, file), [], socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # urllib would wait forever on a dead network
     try:
         for address in addresses:
             try:  # in a folder of its own, which only an intact file leaves
@@ -53,11 +53,9 @@ def download(file, md5, addresses) -> Path:
             except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: torchvision's "corrupted"
                 reasons.append(f"{address.split('/')[2]}: {str(error) or type(error).__name__}")
     finally:
-        socket.setdefaulttimeout(patience)
-    raise DataError(
-        f"{file} {lacking}, and no download worked ({'; '.join(reasons)}). Connect to a network, or put the file there "
-        "yourself: its place is below the folder that the environment variable GENCOURSE_DATA names."
-    )
+        socket.setdefaulttimeout(old_timeout)
+    raise DataError(f"{file} {problem}, and no download worked ({'; '.join(reasons)}). Connect to a network, or put "
+                    "the file there yourself: below the folder that GENCOURSE_DATA names.")  # fmt: skip
 
 
 def _writable(folders, file):

@@ -103,10 +103,7 @@ def digits(split="train", device=None) -> Images:
 
 def announce_substitute(name, instead, error):
     """Tell the reader, in a way that cannot be missed, that another data set stands in."""
-    message = (
-        f"{name} could not be loaded, so {instead}. Everything runs, samples are coarser, and numbers differ from the "
-        f"text. The reason: {error}"
-    )
+    message = f"{name} could not be loaded, so {instead}: numbers differ from the text. The reason: {error}"
     if not in_kernel():
         warnings.warn(message, stacklevel=4)
         return

@@ -47,7 +47,7 @@ def text(name="shakespeare", device=None) -> Text:
     """Text, split into 90 % for training and 10 % for testing, at the end of a line where there is one.
 
     Args:
-        name: "shakespeare" (1.1 million characters of plays), "names" (32,033 names, one a line, shuffled once),
+        name: "shakespeare" (1.1 million characters of plays), "names" (32,033 names, one per line, shuffled once),
             "austen" (the first chapters of Pride and Prejudice, which come with the course), or the
             pathlib.Path of a UTF-8 text of your own.
         device: where to put the tensors; default the CPU.
@@ -85,9 +85,7 @@ def _own(path):
     try:
         whole = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path.name} cannot be read as text ({error}). Check where the file lies, and save it as UTF-8."
-        ) from error
+        raise DataError(f"{path.name} cannot be read ({error}). Is it there, and saved as UTF-8?") from error
     if len(whole) < MIN_CHARACTERS:
         raise DataError(f"{path.name} has {len(whole)} characters, {MIN_CHARACTERS:,} are needed. Take a longer text.")
     return whole

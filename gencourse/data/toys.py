@@ -54,7 +54,7 @@ def grid_of_gaussians(side=5, spacing=1.0, std=0.05) -> MixtureSameFamily:
 
 
 def toy(name, n, seed=0) -> torch.Tensor:
-    """n points of a 2-D toy set, float32 (n, 2), about within [-2.5, 2.5]².
+    """n points of a 2-D toy set, float32 (n, 2), roughly within [-2.5, 2.5]².
 
     Args:
         name: "ring" (8 Gaussians), "grid" (25 Gaussians), "moons", "swiss_roll" or "checkerboard".

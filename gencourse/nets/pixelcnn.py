@@ -200,7 +200,7 @@ class GatedPixelCNN(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x, y=None):
-        require(y is None or self.classes > 0, "y", y, "None: this model was made without classes")
+        require((y is None) == (self.classes == 0), "y", y, "labels if and only if the model has classes")
         v, h = (stack + self.position(x) for stack in self.conv_in(x, x, y))
         for block in self.blocks:
             v, h = block(v, h, y)

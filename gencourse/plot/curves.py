@@ -27,7 +27,6 @@ def _steps(key, values):
     steps, values = values if isinstance(values, tuple) and len(values) == 2 else (None, values)
     y = array(values).ravel()
     x = np.arange(1, len(y) + 1) if steps is None else array(steps).ravel()
-    require(len(x) == len(y), str(key), f"{len(x)} steps and {len(y)} values", "as many steps as values")
     return x, y
 
 
@@ -53,6 +52,7 @@ def curves(
     >>> curves({"loss": [3.0, 2.0, 1.5]}, alt="The loss falls from 3 to 1.5.", hlines={"best": 1.0})
     Picture: The loss falls from 3 to 1.5.
     """
+    require(len(history) > 0, "history", {}, "not empty: it holds no step yet")
     keys = list(history) if keys is None else [keys] if isinstance(keys, str) else keys
     panels = [keys] if isinstance(keys[0], str) else keys
     fig = Figure(figsize=(7, 3), layout="constrained")

@@ -10,6 +10,7 @@ import numbers
 import os
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from ..errors import require
@@ -80,10 +81,7 @@ class Player:
 
     def index(self, at):
         """The frame that shows the controls at the positions ``at``."""
-        place = 0
-        for dim, k in zip(self.dims, at, strict=True):
-            place = place * len(dim["labels"]) + k
-        return place
+        return int(np.ravel_multi_index(at, [len(dim["labels"]) for dim in self.dims]))
 
     def html(self):
         """The whole player as one piece of HTML."""
@@ -187,6 +185,8 @@ def explore(draw, *, alt, start=None, kilobytes=1000, **values):
     alt, start = require_alt(alt), start or {}
     values = {name: v.tolist() if hasattr(v, "tolist") else list(v) for name, v in values.items()}
     dims, at = [], []
+    for name in start:
+        require(name in values, "start", name, f"one of {', '.join(values)}")
     for name, given in values.items():
         labels = [_label(v) for v in given]
         plain = all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in given)

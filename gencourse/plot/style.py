@@ -24,9 +24,8 @@ CYCLE = [PALETTE[name] for name in PALETTE if name != "ink"]
 SYNONYMS = {
     "real": "data", "p_data": "data", "true": "data", "target": "data", "p": "data",
     "generator": "model", "fake": "model", "generated": "model", "p_g": "model", "g": "model", "q": "model",
-    "samples": "model", "fitted": "model",
-    "d": "discriminator", "critic": "discriminator", "classifier": "discriminator",
-    "z": "latent", "prior": "latent", "noise": "latent",
+    "samples": "model", "fitted": "model", "d": "discriminator", "critic": "discriminator",
+    "classifier": "discriminator", "z": "latent", "prior": "latent", "noise": "latent",
 }  # fmt: skip
 # For plt.style.use(gc.plot.STYLE), once in each notebook.
 STYLE = {
@@ -36,8 +35,7 @@ STYLE = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True,
     "grid.color": "#e4e4e4", "grid.linewidth": 0.8, "lines.linewidth": 2.0, "image.cmap": "gray",
     "axes.prop_cycle": matplotlib.cycler(color=CYCLE), "savefig.bbox": "standard",
-    "figure.constrained_layout.use": True, "figure.constrained_layout.w_pad": 0.06,
-    "figure.constrained_layout.h_pad": 0.06,
+    "figure.constrained_layout.use": True, **{f"figure.constrained_layout.{k}_pad": 0.06 for k in ("w", "h")},
 }  # fmt: skip
 
 

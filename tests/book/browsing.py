@@ -2,14 +2,14 @@
 
 import contextlib
 import functools
+import gzip
 import http.server
 import os
 import threading
 from urllib.parse import urlsplit
 
 import pytest
-
-from gencourse.doctor import find_chromium
+from doctor import find_chromium
 
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -47,7 +47,7 @@ class Tab:
     """A browser page that remembers what it was not allowed to fetch and what went wrong."""
 
     def __init__(self, page):
-        self.page, self.complaints = page, []
+        self.page, self.complaints, self.came, self.sizes = page, [], [], {}
         page.on("console", lambda m: m.type == "error" and self.complaints.append(f"console error: {m.text}"))
         page.on("pageerror", lambda error: self.complaints.append(f"script error: {error}"))
         page.on("response", self.answered)
@@ -56,6 +56,22 @@ class Tab:
     def answered(self, response):
         if response.status >= 400:
             self.complaints.append(f"{response.status} for {response.url}")
+        elif response.status == 200 and response.url.startswith("http"):
+            self.came.append(response)
+
+    def visit(self, address, width=1280, height=900):
+        """Open a page afresh."""
+        self.complaints.clear()
+        self.came.clear()
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.goto(address, wait_until="load")
+
+    def weight(self):
+        """What the open page weighs on its way to an empty cache: itself and all it loads, compressed as servers do."""
+        for response in self.came:
+            if response.url not in self.sizes:
+                self.sizes[response.url] = len(gzip.compress(response.body(), 5))
+        return sum(self.sizes[url] for url in {response.url for response in self.came})
 
     def guard(self, route):
         if urlsplit(route.request.url).hostname in LOCAL or route.request.url.startswith(("data:", "blob:")):

@@ -6,6 +6,7 @@ from functools import partial
 import rules
 
 WIDTHS = (1280, 390)
+MOST_BYTES = 5_000_000
 TYPESET = "() => document.readyState === 'complete' && (window.MathJax?.startup?.promise ?? Promise.resolve())"
 LOOK = r"""
 () => {
@@ -39,13 +40,13 @@ WIDE = """
 
 
 def page_problems(tab, address):
-    """Open a page and say what is wrong with it: mathematics, pictures, width, players, network, scripts."""
-    page, found = tab.page, []
-    del tab.complaints[:]
-    page.set_viewport_size({"width": WIDTHS[0], "height": 900})
-    page.goto(address, wait_until="load")
+    """Visit a page once: mathematics, pictures, width, weight, players, network, scripts."""
+    page = tab.page
+    tab.visit(address, WIDTHS[0])
     page.evaluate(TYPESET)
-    found += page.evaluate(LOOK)
+    found = page.evaluate(LOOK)
+    if (weight := tab.weight()) > MOST_BYTES:
+        found.append(f"{weight:,} bytes, at most {MOST_BYTES:,} are allowed")
     players = page.locator(".gc-player")
     for i in range(players.count()):
         found += [f"player {i + 1}: {problem}" for problem in player_problems(players.nth(i))]
@@ -62,11 +63,12 @@ def picture_of(player):
 
 def changes(player, act):
     """Whether the shown picture is another one after any of these actions."""
-    seen = {picture_of(player)}
+    before = picture_of(player)
     for step in act:
         step()
-        seen.add(picture_of(player))
-    return len(seen) > 1
+        if picture_of(player) != before:
+            return True
+    return False
 
 
 def blind_problems(test):
@@ -85,7 +87,7 @@ def player_problems(player):
     if sliders.count() + lists.count() == 0:
         return ["no slider or list"]
     for i, slider in enumerate(sliders.all()):
-        if not changes(player, [partial(slider.press, key) for key in ("Home", "End")]):
+        if not changes(player, [partial(slider.press, key) for key in ("End", "Home")]):
             found.append(f"slider {i + 1} does not change the picture")
     for i, choice in enumerate(lists.all()):
         options = range(choice.locator("option").count())
@@ -163,9 +165,7 @@ SLIDE = r"""
 def slide_problems(tab, address, pictures=None):
     """Go through a deck and say what is wrong with each slide; save a picture of each into the folder, if any."""
     page, found = tab.page, []
-    del tab.complaints[:]
-    page.set_viewport_size({"width": 1280, "height": 720})
-    page.goto(address, wait_until="load")
+    tab.visit(address, 1280, 720)
     page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
     for i in range(page.evaluate("Reveal.getTotalSlides()")):
         page.evaluate(f"Reveal.slide({i})")

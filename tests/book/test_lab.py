@@ -1,4 +1,4 @@
-"""JupyterLab as a reader meets it: boxes render, cells run, the live slider draws anew, the animation plays."""
+"""JupyterLab as a reader meets it: boxes render, cells run from the menu, the live slider draws anew."""
 
 import json
 import os
@@ -19,9 +19,11 @@ import run
 import sample
 import solving
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("lab")]
 TOKEN = "sample"
+FIRST = "00_start_here"
 NOTEBOOKS = sorted(run.NOTEBOOKS.glob("*.ipynb"))
+HEAVIEST = max(NOTEBOOKS, key=lambda path: path.stat().st_size).stem
 STILL = (  # nothing is asked of any network, not even by the server
     "--no-browser", "--allow-root", f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None",
@@ -33,6 +35,13 @@ SETTINGS = {  # every cell in the document at once, also those out of sight
 }
 READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 RUN_ALL = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
+DONE = """() => {
+  const prompts = [...document.querySelectorAll(".jp-Notebook .jp-CodeCell .jp-InputArea-prompt")]
+    .map((prompt) => prompt.textContent.trim());
+  return prompts.length > 10 && prompts.every((text, i) => text === "[" + (i + 1) + "]:");
+}"""
+CLEARED = """() => [...document.querySelectorAll(".jp-Notebook .jp-CodeCell .jp-InputArea-prompt")]
+  .some((prompt) => ["[ ]:", "[*]:"].includes(prompt.textContent.trim()))"""
 BOXES = {"prf:": "aside.myst-proof", "exercise": "aside.myst-exercise", "solution": "details.myst-exercise:not([open])"}
 WITHOUT_CODE = """(nodes) => nodes.map((node) => {
   const words = node.cloneNode(true);
@@ -61,7 +70,7 @@ def wait_for_server(address, process):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab with fresh settings, in a folder that holds the sample notebook."""
+    """The address of a JupyterLab with fresh settings, in a folder that holds the course and the sample notebook."""
     browsing.require_browser(browsing.find_chromium(), os.environ.get("CI"))
     folder, port = tmp_path_factory.mktemp("lab"), free_port()
     run.nbformat.write(sample.notebook(), folder / "sample.ipynb")
@@ -86,8 +95,24 @@ def lab(tmp_path_factory):
         log.close()
 
 
-def slide(page, handle, picture):
-    """Move the live slider to both ends; returns the pictures seen."""
+def open_notebook(tab, lab, name):
+    """Open a notebook and wait until its cells are drawn and its kernel answers."""
+    tab.visit(f"{lab}/lab/tree/{name}.ipynb?token={TOKEN}&reset")
+    tab.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
+    tab.page.wait_for_function(READY, timeout=90_000)
+
+
+def choose(page, menu, item):
+    """Click an entry of JupyterLab's menu bar."""
+    page.locator(".lm-MenuBar-itemLabel", has_text=menu).first.click()
+    page.locator(".lm-Menu-itemLabel").filter(has_text=item).first.click()
+
+
+def slide(page):
+    """Move the first live slider to both ends; returns the pictures seen."""
+    live = page.locator(".jp-OutputArea:has(.noUi-handle)").first
+    live.scroll_into_view_if_needed()
+    handle, picture = live.locator(".noUi-handle").first, live.locator("img").first
     seen = [picture.get_attribute("src")]
     for key in ("End", "Home"):
         handle.press(key)
@@ -95,14 +120,15 @@ def slide(page, handle, picture):
         while picture.get_attribute("src") == seen[-1] and time.monotonic() < deadline:
             page.wait_for_timeout(100)
         seen.append(picture.get_attribute("src"))
-    return seen
+    return set(seen)
 
 
-def open_notebook(tab, lab, name):
-    """Open a notebook and wait until its cells are drawn and its kernel answers."""
-    tab.page.goto(f"{lab}/lab/tree/{name}.ipynb?token={TOKEN}&reset", wait_until="load")
-    tab.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
-    tab.page.wait_for_function(READY, timeout=90_000)
+def errors(page):
+    return page.locator(".jp-Notebook [data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
+
+
+def network(tab):
+    return [complaint for complaint in tab.complaints if "asked the network" in complaint]
 
 
 def box_problems(page, nb):
@@ -124,33 +150,56 @@ def lasting_problems(page, nb):
     return found
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_of_the_course_renders_its_boxes_and_formulas(path, lab, tab):
+QUICK = (FIRST, HEAVIEST)
+EACH = [pytest.param(path, marks=[] if path.stem in QUICK else pytest.mark.slow, id=path.stem) for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", EACH)
+def test_a_notebook_renders_its_boxes_and_formulas(path, lab, tab):
     open_notebook(tab, lab, path.stem)
+    assert tab.page.locator(".jp-Dialog").count() == 0, "it opens without a question"
     assert lasting_problems(tab.page, solving.read(path)) == []
+    assert network(tab) == []
 
 
-def test_cells_run_sliders_draw_live_and_animations_play(lab, tab):
+def test_the_first_notebook_runs_from_the_menu_and_its_slider_draws(lab, tab):
+    open_notebook(tab, lab, FIRST)
+    choose(tab.page, "Run", "Run All Cells")
+    tab.page.wait_for_function(DONE, timeout=240_000)
+    assert errors(tab.page) == []
+    assert len(slide(tab.page)) == 3
+    assert network(tab) == []
+
+
+@pytest.mark.slow
+def test_the_kernel_restarts_and_everything_runs_again(lab, tab):
+    open_notebook(tab, lab, FIRST)
+    choose(tab.page, "Kernel", "Restart Kernel and Run All Cells")
+    tab.page.locator(".jp-Dialog .jp-mod-accept").click(timeout=20_000)
+    tab.page.wait_for_function(CLEARED, timeout=60_000)
+    tab.page.wait_for_function(DONE, timeout=240_000)
+    assert errors(tab.page) == []
+
+
+@pytest.mark.slow
+def test_the_table_of_contents_names_the_headings(lab, tab):
+    open_notebook(tab, lab, FIRST)
+    tab.page.locator("[data-id='table-of-contents'], [title^='Table of Contents']").first.click()
+    tab.page.wait_for_selector(".jp-TableOfContents-content .jp-tocItem", timeout=20_000)
+    shown = tab.page.locator(".jp-TableOfContents-content").first.inner_text()
+    headings = re.findall(r"(?m)^## ([\w ,]+)$", rules.markdown(solving.read(run.NOTEBOOKS / f"{FIRST}.ipynb")))
+    assert headings and all(heading in shown for heading in headings)
+
+
+@pytest.mark.slow
+def test_the_sample_runs_slides_and_plays_and_its_faults_are_seen(lab, tab):
     open_notebook(tab, lab, "sample")
     page = tab.page
     assert lasting_problems(page, sample.notebook()) == []
     page.evaluate(RUN_ALL)
     page.wait_for_function("() => document.querySelectorAll('[role=status]').length >= 4", timeout=90_000)
-    live = page.locator(".jp-OutputArea:has(.noUi-handle)").first
-    assert len(set(slide(page, live.locator(".noUi-handle").first, live.locator("img").first))) == 3
+    assert len(slide(page)) == 3
     assert looking.player_problems(page.locator(".gc-player[data-ready]").first) == []
-    assert [complaint for complaint in tab.complaints if "asked the network" in complaint] == []
-
-
-def test_missing_boxes_and_raw_markup_are_reported(lab, tab):
-    open_notebook(tab, lab, "sample")
-    assert lasting_problems(tab.page, sample.notebook()) == []
-    empty = run.nbformat.v4.new_notebook()
-    assert len(box_problems(tab.page, empty)) == 3
-    tab.page.evaluate("() => document.querySelector('.myst').append('{prf:theorem} $x$')")
-    assert "raw markup is visible" in "".join(box_problems(tab.page, sample.notebook()))
-
-
-def test_the_lab_command_opens_a_notebook_that_is_there():
-    opened = re.search(r"notebooks/\w+\.ipynb", (run.ROOT / "course.py").read_text(encoding="utf-8"))[0]
-    assert solving.read(run.ROOT / opened)["cells"]
+    assert len(box_problems(page, run.nbformat.v4.new_notebook())) == 3
+    page.evaluate("() => document.querySelector('.myst').append('{prf:theorem} $x$')")
+    assert "raw markup is visible" in "".join(box_problems(page, sample.notebook()))

@@ -83,6 +83,10 @@ def check_blocks_see_their_centre(make):
     assert (block.diagonal() > 0).all()
 
 
+def test_blocks_see_their_centre():
+    check_blocks_see_their_centre(MODELS["PixelCNN"])
+
+
 @pytest.mark.parametrize("name", ["MADE", "gated PixelCNN", "gated PixelCNN, wide kernels"])
 def test_no_blind_spot(name):
     check_sees_all(MODELS[name])

@@ -173,6 +173,12 @@ def test_batch_norm_where_it_belongs(batch_norm):
     assert [type(m) for m in DCGANGenerator().net].count(nn.BatchNorm2d) == 2
 
 
+def test_the_eps_of_batch_norm_is_small():
+    """The second argument is eps, not the momentum: BatchNorm2d(n, 0.8) would hardly normalize."""
+    for net in (DCGANGenerator(), DCGANDiscriminator()):
+        assert {m.eps for m in net.modules() if isinstance(m, nn.BatchNorm2d)} == {1e-5}
+
+
 def test_every_parameter_learns():
     x, z = torch.rand(8, 1, 28, 28), torch.randn(8, 64)
     check_every_parameter_learns(DCGANGenerator(), z)

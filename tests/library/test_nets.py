@@ -114,6 +114,11 @@ def test_every_weight_of_the_discriminator_learns():
     assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
+def test_the_eps_of_batch_norm_is_small():
+    """The second argument is eps, not the momentum: BatchNorm1d(n, 0.8) would hardly normalize."""
+    assert {m.eps for m in MLPGenerator().modules() if isinstance(m, nn.BatchNorm1d)} == {1e-5}
+
+
 def test_dropout_only_in_training():
     net, x = MLPDiscriminator(), torch.randn(4, 1, 28, 28)
     assert not torch.equal(net(x), net(x))

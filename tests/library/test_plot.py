@@ -181,7 +181,7 @@ def test_curves_draw_raw_and_smoothed_in_panels(figures):
     assert [t.get_text() for t in left.get_legend().get_texts()] == ["d_loss", "g_loss", "half"]
     plot.curves(history, "acc", smooth=1, alt="One curve.")
     assert [line.get_label() for line in figures[1].axes[0].lines] == ["acc"]
-    with pytest.raises(ValueError, match="as many steps as values"):
+    with pytest.raises(ValueError, match="first dimension"):
         plot.curves({"loss": ([1, 2], [1.0])}, alt="A curve.")
 
 

@@ -99,12 +99,9 @@ def test_all_three_values_are_needed():
 # ---- environment ----
 
 
-def check_environment(table):
-    assert {"python", "torch", "torchvision", "gencourse", "device", "profile"} <= set(table)
-    lines = repr(table).splitlines()
-    assert len(lines) == len(table)
-    assert len({line.index(str(value)) for line, value in zip(lines, table.values())}) == 1  # aligned
-    assert not re.search(r"[/\\]\w+[/\\]", repr(table)), "a path"
+def check_environment(settings):
+    assert {"python", "torch", "torchvision", "gencourse", "device", "profile", "training"} <= set(settings)
+    assert all(isinstance(value, str) and not re.search(r"[/\\]\w+[/\\]", value) for value in settings.values())
 
 
 def test_environment(monkeypatch):
@@ -112,11 +109,6 @@ def test_environment(monkeypatch):
     assert gc.environment()["training"] == "for real"
     monkeypatch.setenv("GENCOURSE_LECTURE", "1")
     assert "finished weights" in gc.environment()["training"]
-
-
-@pytest.mark.parametrize("twin", [dict, lambda t: runtime.Environment(t, folder="/srv/data/sets"), lambda t: {}])
-def test_broken_environments(twin):
-    must_fail(lambda make: check_environment(make(gc.environment())), twin)
 
 
 def test_no_kernel_here(monkeypatch):

@@ -103,8 +103,8 @@ def test_a_text_of_your_own(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "cannot be read as text .*Check where"),
-        (b"\xff\xfe" * 999, "save it as UTF-8"),
+        (None, "cannot be read .*Is it there"),
+        (b"\xff\xfe" * 999, "saved as UTF-8"),
         (b"short", "longer text"),
     ],
 )

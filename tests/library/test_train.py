@@ -203,7 +203,7 @@ def test_a_quiet_run_that_is_stopped_stops_the_loop_around_it(tmp_path):
     def three_runs():
         for run in range(3):
             began.append(run)
-            fit(step, data, 10, quiet=True, checkpoint=tmp_path / str(run))
+            fit(step, data, 10, quiet=True, checkpoint=tmp_path / str(run), state={"net": torch.nn.Linear(1, 1)})
 
     with pytest.raises(KeyboardInterrupt, match="after 3 of 10 steps"):
         three_runs()

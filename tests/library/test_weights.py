@@ -28,7 +28,7 @@ def lecture(folder, monkeypatch):
     """Turns what was saved so far into the course's finished weights, and the lecture on."""
 
     def start():
-        files = sorted(folder.glob("*/*.pt"))
+        files = sorted(folder.glob("*/*.pt.xz"))
         sums = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.parent.name}/{f.name}" for f in files]
         (folder / "SHA256SUMS").write_text("\n".join(sums) + "\n")
         monkeypatch.setenv("GENCOURSE_LECTURE", "1")
@@ -122,7 +122,7 @@ def test_numbers_too_large_for_half_precision_stay_whole(lecture):
 def test_a_view_does_not_bring_all_that_it_is_a_view_of(folder):
     big = torch.randn(1_000_000)
     gc.load_or_train(NAME, lambda: {"some": big[:10]})
-    assert (folder / f"{NAME}.pt").stat().st_size < 20_000
+    assert (folder / f"{NAME}.pt.xz").stat().st_size < 20_000
 
 
 def test_nothing_is_saved_unless_asked(folder, monkeypatch):
@@ -165,7 +165,7 @@ def test_what_does_not_fit_is_refused(folder, lecture):
         gc.load_weights(NAME, critic=net)
     with pytest.raises(gc.DataError, match="no finished weights"):
         gc.load_weights("03_dcgan/never-trained", net=net)
-    path = folder / f"{NAME}.pt"
+    path = folder / f"{NAME}.pt.xz"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(gc.DataError, match="checksum"):
         gc.load_weights(NAME, net=net)
@@ -184,9 +184,9 @@ def test_the_course_has_its_weights(monkeypatch):
     """Every file is listed with its checksum, can be loaded, and all together are small."""
     monkeypatch.delenv("GENCOURSE_WEIGHTS")
     listed = dict(reversed(line.split()) for line in (weights.folder() / "SHA256SUMS").read_text().splitlines())
-    files = sorted(weights.folder().glob("*/*.pt"))
+    files = sorted(weights.folder().glob("*/*.pt.xz"))
     assert {f"{file.parent.name}/{file.name}" for file in files} == set(listed)
     assert sum(file.stat().st_size for file in files) <= 30_000_000
     for file in files:
-        card = gc.load_weights(f"{file.parent.name}/{file.stem}")
-        assert card["name"] == f"{file.parent.name}/{file.stem}"
+        card = gc.load_weights(f"{file.parent.name}/{file.name.removesuffix('.pt.xz')}")
+        assert card["name"] == f"{file.parent.name}/{file.name.removesuffix('.pt.xz')}"

@@ -3,8 +3,11 @@
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 SETUP = """\
+import matplotlib.pyplot as plt
 import torch
 import gencourse as gc
+
+plt.style.use(gc.plot.STYLE)
 
 x = torch.linspace(-4, 4, 201)
 
@@ -30,11 +33,13 @@ print(f"mass {mass:.2f}")"""
 
 EXPLORE = """\
 def draw(mu):
-    return gc.plot.densities(x, {"p": bump(mu)}, alt=f"A bump at {mu}.")
+    fig, ax = plt.subplots(figsize=(5, 3))
+    ax.plot(x, bump(mu))
+    return gc.plot.show(fig, alt=f"A bump at {mu}.")
 
 gc.plot.explore(draw, alt="A bump that follows the slider.", mu=[-1, 0, 1])"""
 
-ANIMATE = 'gc.plot.animate(draw, [-1, 0, 1], alt="A bump moves from left to right.", fps=10)'
+ANIMATE = 'gc.plot.animate(draw, [-1, 0, 1], alt="A bump moves from left to right.")'
 
 EXERCISE = """
 ```{exercise} Number %d%s
@@ -85,3 +90,8 @@ def notebook():
         cells += exercise(number)
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     return new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+
+
+def cell(nb, name):
+    """The cell of that name."""
+    return next(found for found in nb["cells"] if found["id"] == name)

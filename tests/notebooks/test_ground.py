@@ -1,6 +1,7 @@
-"""What the course stands on: the lock, the commands, the documents, and the size of the files."""
+"""What the course stands on: the lock, the commands, the documents, the size of the library and who imports whom."""
 
 import ast
+import io
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -20,18 +22,17 @@ from packaging.utils import canonicalize_name
 import course
 
 ROOT = run.ROOT
-MOST_LINES, MOST_FUNCTION_LINES = 300, 40
+LIBRARY = ROOT / "gencourse"
+MOST_CODE_LINES = 2000
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-SUPPORTED = ("3.11", "3.12", "3.13")
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 
 
 def read(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def tracked(*patterns):
-    listed = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
-    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+# --- the lock and the environment
 
 
 def lock_problems(lock, wanted):
@@ -76,9 +77,29 @@ def test_torch_and_torchvision_are_the_pair_from_one_build():
     assert pins == {"torch": "2.14.1", "torchvision": "0.29.1"}
 
 
+def test_conda_gets_the_same_packages():
+    conda = yaml.safe_load(read("environment.yml"))
+    python, pip = conda["dependencies"][0], conda["dependencies"][-1]["pip"]
+    assert python.removeprefix("python=") in SUPPORTED
+    assert pip == ["-r requirements.lock", "-e ."]
+
+
+def test_every_package_of_the_library_is_installed():
+    packages = tomllib.loads(read("pyproject.toml"))["tool"]["setuptools"]["packages"]
+    there = [path.parent.relative_to(ROOT) for top in ("gencourse", "experiments") for path in
+             (ROOT / top).rglob("__init__.py")]  # fmt: skip
+    assert sorted(packages) == sorted(path.as_posix().replace("/", ".") for path in there)
+    import gencourse
+
+    assert ROOT in Path(gencourse.__file__).parents
+
+
+# --- course.py
+
+
 def test_the_course_starts_on_exactly_the_supported_pythons():
-    assert PROJECT["requires-python"] == ">=3.11,<3.14"
-    assert [course.supported((3, minor)) for minor in range(10, 15)] == [False, True, True, True, False]
+    assert PROJECT["requires-python"] == ">=3.11,<3.15"
+    assert [course.supported((3, minor)) for minor in range(10, 16)] == [False, True, True, True, True, False]
     assert not course.supported((2, 7))
 
 
@@ -95,10 +116,19 @@ def test_a_stale_environment_is_noticed(tmp_path):
     assert not course.ready(tmp_path, course.fingerprint(tmp_path, (3, 12, 1)))
 
 
+def test_the_environment_is_made_by_uv_where_there_is_one_and_by_pip_elsewhere():
+    (venv, install), (pip_venv, pip_install) = course.makers("uv", (3, 13)), course.makers(None, (3, 13))
+    assert venv[:2] == ["uv", "venv"] and sys.executable in venv and install[:3] == ["uv", "pip", "install"]
+    assert ">=3.11,<3.15" in course.makers("uv", (3, 9))[0], "uv finds or fetches a Python where this one is too old"
+    assert pip_venv[:3] == [sys.executable, "-m", "venv"] and pip_install[1:4] == ["-m", "pip", "install"]
+    assert install[-4:] == pip_install[-4:] == ["-r", str(ROOT / "requirements.lock"), "-e", str(ROOT)]
+
+
 def test_a_wrong_python_and_a_wrong_command_get_a_sentence(monkeypatch):
     monkeypatch.setattr(course.sys, "version_info", (3, 9, 1))
     monkeypatch.setattr(course, "other_python", lambda: None)
-    with pytest.raises(SystemExit, match=r"This is Python 3\.9, and the course needs Python 3\.11, 3\.12 or 3\.13"):
+    monkeypatch.setattr(course.shutil, "which", lambda name: None)
+    with pytest.raises(SystemExit, match=r"This is Python 3\.9, and the course needs"):
         course.main(["lab"])
     with pytest.raises(SystemExit, match=r"usage: python3 course\.py lab"):
         course.main(["lap"])
@@ -115,47 +145,45 @@ def test_ctrl_c_is_left_to_the_program_that_runs():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_conda_gets_the_same_packages():
-    conda = yaml.safe_load(read("environment.yml"))
-    assert conda["name"] == "gencourse"
-    python, pip = conda["dependencies"][0], conda["dependencies"][-1]["pip"]
-    assert python.removeprefix("python=") in SUPPORTED
-    assert pip == ["-r requirements.lock", "-e ."]
+@pytest.mark.parametrize("command", sorted(set(course.COMMANDS) - {"setup"}))
+def test_each_command_starts_a_program_that_is_there(command, monkeypatch):
+    called = []
+    monkeypatch.setattr(course, "setup", lambda uv: None)
+    monkeypatch.setattr(course, "call", lambda arguments, **environment: called.append(arguments))
+    course.main([command, "--more"])
+    assert "--more" in called[-1] or command == "lint"
+    for name in (word for word in called[-1] if word.endswith((".py", ".ipynb"))):
+        assert (ROOT / name).is_file()
+    if called[-1][1] == "-m" and called[-1][2] == "experiments.contest":
+        assert (ROOT / "experiments" / "contest.py").is_file()
+
+
+# --- documents
 
 
 def commands_in(document):
     """The make targets and course.py commands that a document tells its reader to use."""
-    patterns = r"\bmake ([a-z]+)\b(?!\s+[a-z])", r"course\.py ([a-z]+)"
+    patterns = r"\bmake ([a-z-]+)\b(?!\s+[a-z])", r"course\.py ([a-z-]+)"
     return {name for pattern in patterns for name in re.findall(pattern, document)}
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "book/intro.md", ".github/workflows/book.yml"])
 def test_documents_name_only_commands_that_exist(document):
-    targets = set(re.findall(r"(?m)^([a-z]+):", read("Makefile")))
-    assert {"lab", "test", "book", "run", "lint"} <= targets
+    targets = set(re.findall(r"(?m)^([a-z-]+):", read("Makefile")))
     assert commands_in(read(document)) <= targets | set(course.COMMANDS)
     assert commands_in("`make tea`, course.py cake") == {"tea", "cake"}
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="no make here: course.py does the same")
 def test_make_passes_each_target_on_to_the_one_script():
-    for target in ("lab", "test", "book", "run", "lint"):
+    for target in set(course.COMMANDS) - {"setup"}:
         shown = subprocess.run(["make", "-n", target, "NB=02_gan"], cwd=ROOT, capture_output=True, text=True)
         assert f"course.py {target}" in shown.stdout
 
 
-def test_the_readme_maps_the_course_as_measured():
-    readme = read("README.md")
-    assert run.MAP.search(readme)[0] == run.MAP.sub(lambda m: m[1] + run.course_map() + m[2], run.MAP.search(readme)[0])
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_each_notebook_states_the_measured_minutes(path):
-    nb = run.nbformat.read(path, as_version=4)
-    assert run.rules.text(nb["cells"][0]["source"]) == run.headed(nb), "run: python book/run.py map"
-    assert "**Time to run.** On two cores" in run.headed(nb)
-    nb["metadata"]["gencourse"]["minutes"] = {"laptop": 77.7}
-    assert run.rules.text(nb["cells"][0]["source"]) != run.headed(nb), "a stale time is noticed"
+def test_the_readme_maps_the_whole_course():
+    named = re.findall(r"(?m)^\| \[(\w+)\]\(notebooks/\1\.ipynb\)", run.MAP.search(read("README.md"))[0])
+    assert named == [path.stem for path in sorted(run.NOTEBOOKS.glob("*.ipynb"))]
 
 
 def test_links_of_the_documents_lead_somewhere():
@@ -164,36 +192,117 @@ def test_links_of_the_documents_lead_somewhere():
             assert (ROOT / target).exists(), f"{document} links to {target}"
 
 
-def lengths(source):
-    """(lines of the file, longest function) of a Python source."""
-    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
-    return len(source.splitlines()), max([f.end_lineno - f.lineno + 1 - doc_lines(f) for f in functions], default=0)
-
-
-def doc_lines(function):
-    first = function.body[0]
-    docstring = ast.get_docstring(function, clean=False)
-    return first.end_lineno - first.lineno + 1 if docstring else 0
-
-
-def test_files_and_functions_are_short():
-    assert lengths("def f():\n    '''Say.'''\n    return 1\n") == (3, 2)
-    assert lengths("x = 1\n" * 301)[0] > MOST_LINES
-    for path in tracked("*.py"):
-        lines, longest = lengths(path.read_text(encoding="utf-8"))
-        assert lines <= MOST_LINES, f"{path.name} has {lines} lines"
-        assert longest <= MOST_FUNCTION_LINES, f"{path.name} has a function of {longest} lines"
-
-
 def test_no_file_names_a_machine():
     places = re.compile(r"(?<![\w.])/(?:work|tmp|root|home)/\w")
     allowed = {"rules.py", "test_notebooks.py", "test_ground.py"}
-    for path in tracked("*.py", "*.md", "*.toml", "*.yml", "Makefile", ".ci/run", "*.lock"):
-        assert path.name in allowed or not places.search(path.read_text(encoding="utf-8")), path.name
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for path in (ROOT / name for name in listed if re.search(r"\.(py|md|toml|yml|lock)$|Makefile|\.ci/run", name)):
+        if path.is_file() and path.name not in allowed:
+            assert not places.search(path.read_text(encoding="utf-8")), path.name
 
 
-def test_the_package_is_installed_from_here_and_for_this_python():
-    assert f"{sys.version_info[0]}.{sys.version_info[1]}" in SUPPORTED
-    import gencourse
+# --- the library
 
-    assert ROOT in Path(gencourse.__file__).parents
+DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def docstrings(tree):
+    """The nodes of a tree that are docstrings."""
+    for node in ast.walk(tree):
+        if isinstance(node, DEFINITIONS) and ast.get_docstring(node, clean=False) is not None:
+            yield node.body[0].value
+
+
+def code_lines(source):
+    """How many lines hold code: no docstrings, comments, empty lines."""
+    lines, silent = set(), (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+                            tokenize.ENDMARKER)  # fmt: skip
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in silent:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in docstrings(ast.parse(source)):
+        lines.difference_update(range(node.lineno, node.end_lineno + 1))
+    return len(lines)
+
+
+def test_the_library_is_thin():
+    assert code_lines('"""Say."""\n\n# why\ndef f(x):\n    """Say."""\n    return f(\n        x\n    )\n') == 4
+    assert sum(code_lines(path.read_text(encoding="utf-8")) for path in LIBRARY.rglob("*.py")) <= MOST_CODE_LINES
+
+
+# Each may import those before it; those in ALONE nothing but what stands in the first line.
+BASE = ("errors", "runtime")
+ORDER = (
+    *BASE, "data", "progress", "train", "weights", "losses", "likelihoods", "distances", "diffusion", "samplers",
+    "nets", "autoregressive", "classifier", "metrics",
+)  # fmt: skip
+ALONE = ("nets", "check", "plot", "losses", "likelihoods", "distances")
+
+
+def imported(path):
+    """The parts of the library that one of its files imports."""
+    module = ["gencourse", *path.relative_to(LIBRARY).with_suffix("").parts]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = module[: len(module) - node.level] if node.level else []
+            base = [*start, node.module] if node.module else start
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+def wrong_imports(path):
+    """What a file of the library imports although it must not."""
+    me = path.relative_to(LIBRARY).with_suffix("").parts[0]
+    before = BASE if me in ALONE else ORDER[: ORDER.index(me)]
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] in ("experiments", "book", "tests", "rules", "run", "course"):
+            yield f"{me}: {name}"
+        if parts[0] == "gencourse" and parts[1] not in (me, *before):
+            yield f"{me}: {name}"
+
+
+FILES = [path for path in sorted(LIBRARY.rglob("*.py")) if path != LIBRARY / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(LIBRARY).as_posix())
+def test_imports_go_one_way(path):
+    assert list(wrong_imports(path)) == []
+
+
+def test_a_wrong_import_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "LIBRARY", tmp_path)
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "train.py").write_text("from .weights import folder\nfrom . import metrics, data\nimport experiments\n")
+    (tmp_path / "nets" / "gpt.py").write_text("from ..data import text\nfrom .mlp import mlp\n")
+    assert list(wrong_imports(tmp_path / "train.py")) == [
+        "train: gencourse.weights.folder", "train: gencourse.metrics", "train: experiments",
+    ]  # fmt: skip
+    assert list(wrong_imports(tmp_path / "nets" / "gpt.py")) == ["nets: gencourse.data.text"]
+
+
+def hidden_inputs(source):
+    """Where code asks for the profile or keeps a count of its own."""
+    tree = ast.parse(source)
+    silent = set(map(id, docstrings(tree)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and id(node) not in silent and node.value in (
+            "GENCOURSE_PROFILE", "GENCOURSE_LECTURE",
+        ):  # fmt: skip
+            yield f"line {node.lineno} reads {node.value}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("profile", "by_profile"):
+            yield f"line {node.lineno} asks for the profile"
+        if isinstance(node, ast.Global):
+            yield f"line {node.lineno} changes a variable of the module"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(LIBRARY).as_posix())
+def test_results_depend_on_arguments_only(path):
+    if path.name != "runtime.py":
+        assert list(hidden_inputs(path.read_text(encoding="utf-8"))) == []
+
+
+def test_hidden_inputs_are_reported():
+    source = 'def f():\n    """GENCOURSE_PROFILE"""\n    global n\n    profile(), os.environ["GENCOURSE_PROFILE"]\n'
+    assert len(list(hidden_inputs(source))) == 3

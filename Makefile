@@ -4,10 +4,10 @@ LAB_ARGS ?=
 ARGS ?=
 NB ?=
 
-.PHONY: help lab lecture test book pdf links slides student run showdown doctor lint
+.PHONY: help lab lecture test test-all book pdf links slides student run showdown doctor lint
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 lab:  ## open the course in JupyterLab (LAB_ARGS="--no-browser" adds options)
 	@$(PYTHON) course.py lab $(LAB_ARGS)
@@ -18,8 +18,11 @@ lecture:  ## the same for a lecture: training cells load the finished weights (L
 doctor:  ## is this machine ready? one screen, with what to do about each failing line
 	@$(PYTHON) course.py doctor
 
-test:  ## prove that everything works: lint, unit tests, doctests, notebooks, book
-	@$(PYTHON) course.py test
+test:  ## prove that everything works: lint, unit tests, doctests, notebooks, book (ARGS="-n 4" for four cores)
+	@$(PYTHON) course.py test $(ARGS)
+
+test-all:  ## before a release: also what takes minutes, such as every notebook in JupyterLab
+	@$(PYTHON) course.py test-all $(ARGS)
 
 book:  ## build the online book into book/_build/html
 	@$(PYTHON) course.py book

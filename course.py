@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""The course's commands on every system: python3 course.py lab | lecture | test | book | pdf | links | slides |
-student | run NB | showdown | doctor | lint.
+"""The course's commands on every system: python3 course.py lab | lecture | test | test-all | book | pdf | links |
+slides | student | run NB | showdown | doctor | lint.
 
 `make lab` is the same as `python3 course.py lab`. Each command first makes `.venv` ready when it is missing
-or stale, with nothing but Python's own venv and pip. Only the standard library is used here, in syntax that
-old Pythons read too, so that a wrong Python gets a sentence instead of a traceback.
+or stale: with uv where it is installed, which also fetches a Python when there is none, else with Python's own
+venv and pip. Only the standard library is used here, in syntax that old Pythons read too, so that a wrong Python
+gets a sentence instead of a traceback.
 """
 
 import hashlib
@@ -17,9 +18,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-OLDEST, NEWEST = (3, 11), (3, 13)
-COMMANDS = ("lab", "lecture", "test", "book", "pdf", "links", "slides", "student", "run", "showdown", "doctor", "lint",
-            "setup")
+OLDEST, NEWEST = (3, 11), (3, 14)
+ANY = ">={}.{},<{}.{}".format(*OLDEST, NEWEST[0], NEWEST[1] + 1)  # as uv reads it
+COMMANDS = ("lab", "lecture", "test", "test-all", "book", "pdf", "links", "slides", "student", "run", "showdown",
+            "doctor", "lint", "setup")  # fmt: skip
+PARALLEL = ["-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "--durations", "12"]
 
 
 def supported(version):
@@ -36,8 +39,8 @@ def other_python():
     return None
 
 
-def fingerprint(root=ROOT, version=sys.version_info):
-    """What the environment was made from: the lock, the project file and the Python version."""
+def fingerprint(root, version):
+    """What the environment is made from: the lock, the project file and the Python version."""
     made_from = (root / "requirements.lock").read_bytes() + (root / "pyproject.toml").read_bytes()
     return hashlib.sha256(made_from + repr(tuple(version[:2])).encode()).hexdigest()
 
@@ -53,15 +56,30 @@ def ready(venv, wanted):
     return stamp.is_file() and stamp.read_text().strip() == wanted
 
 
-def setup():
+def makers(uv, version):
+    """The two commands that make the environment: its Python, and all packages in it. uv finds or fetches a Python."""
+    packages = ["-r", str(ROOT / "requirements.lock"), "-e", str(ROOT)]
+    if uv:
+        python = sys.executable if supported(version) else ANY
+        return [
+            [uv, "venv", "--quiet", "--python", python, str(VENV)],
+            [uv, "pip", "install", "--python", program("python"), *packages],
+        ]
+    return [
+        [sys.executable, "-m", "venv", str(VENV)],
+        [program("python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages],
+    ]
+
+
+def setup(uv=None):
     """Make `.venv` ready; does nothing when it already is."""
-    wanted = fingerprint()
+    wanted = fingerprint(ROOT, sys.version_info)
     if ready(VENV, wanted):
         return
     print("Setting up .venv (once; some minutes; on Linux about 3 GB of downloads) ...", flush=True)
-    call([sys.executable, "-m", "venv", "--clear", str(VENV)])  # of another Python, perhaps
-    call([program("python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-          "-r", str(ROOT / "requirements.lock"), "-e", str(ROOT)])  # fmt: skip
+    shutil.rmtree(str(VENV), ignore_errors=True)  # of another Python, perhaps
+    for command in makers(uv, sys.version_info):
+        call(command)
     (VENV / "gencourse.stamp").write_text(wanted + "\n")
 
 
@@ -85,31 +103,35 @@ def main(arguments):
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if command not in COMMANDS:
         sys.exit("usage: python3 course.py " + " | ".join(COMMANDS) + "\nFor example: python3 course.py lab")
-    if not supported(sys.version_info):
+    uv = shutil.which("uv")
+    if not uv and not supported(sys.version_info):
         other = other_python()
         if other:
             sys.exit(outcome([other, str(ROOT / "course.py")] + arguments))  # noqa: RUF005
         sys.exit(
-            "This is Python {}.{}, and the course needs Python 3.11, 3.12 or 3.13. Install one of these;\n"
-            "where it is not found by itself, name it: {}".format(
+            "This is Python {}.{}, and the course needs Python 3.11, 3.12, 3.13 or 3.14. Install one of these, or uv,\n"
+            "which brings its own; where a Python is not found by itself, name it: {}".format(
                 *sys.version_info[:2],
                 "py -3.12 course.py " + command if os.name == "nt" else "make " + command + " PYTHON=python3.12",
             )
         )
-    setup()
+    setup(uv)
     python = program("python")
     lint = [python, "-m", "ruff", "check", "."]
     if command in ("lab", "lecture"):
         profile = os.environ.get("GENCOURSE_PROFILE") or "laptop"  # that of the finished weights
         lecture = {"GENCOURSE_LECTURE": "1", "GENCOURSE_PROFILE": profile} if command == "lecture" else {}
         call([python, "-m", "jupyterlab", *rest, "notebooks/00_start_here.ipynb"], **lecture)
-    elif command == "test":
+    elif command in ("test", "test-all"):
         call(lint)
-        call([python, "-m", "pytest", *rest], GENCOURSE_PROFILE="smoke")
+        everything = ["-m", ""] if command == "test-all" else []
+        call([python, "-m", "pytest", *PARALLEL, *everything, *rest], GENCOURSE_PROFILE="smoke", OMP_NUM_THREADS="1")
     elif command in ("book", "pdf", "links", "slides", "student", "run"):
-        call([python, "book/run.py", command, *rest])
-    elif command in ("showdown", "doctor"):
-        call([python, "-m", "gencourse." + command, *rest])
+        call([python, "book/tools/run.py", command, *rest])
+    elif command == "doctor":
+        call([python, "book/tools/doctor.py", *rest])
+    elif command == "showdown":
+        call([python, "-m", "experiments.contest", *rest])
     elif command == "lint":
         call(lint)
 

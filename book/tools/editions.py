@@ -1,7 +1,7 @@
 """Other editions of the same notebooks: for students, without solutions; and on paper.
 
-    python book/run.py student     notebooks without solutions and outputs, into book/_build/student
-    python book/run.py pdf         the pages of the book on paper, into book/_build/pdf
+    python book/tools/run.py student     notebooks without solutions and outputs, into book/_build/student
+    python book/tools/run.py pdf         the pages of the book on paper, into book/_build/pdf
 """
 
 import re
@@ -9,11 +9,9 @@ import sys
 
 import nbformat
 import rules
-
-from gencourse.doctor import find_chromium
+from doctor import find_chromium
 
 SOLUTION = re.compile(r"(?ms)^(`{3,}|:{3,})\{solution\}.*?^\1[ \t]*$\n?")
-
 
 
 def without_solutions(source):

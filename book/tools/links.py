@@ -1,6 +1,6 @@
 """The links of the built book: inside it every page and anchor must be there; those that lead out are listed.
 
-    python book/run.py links      writes book/_build/links.txt, and asks each whether it answers (needs a network)
+    python book/tools/run.py links      writes book/_build/links.txt, and asks each whether it answers (needs a network)
 """
 
 import sys
@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-CONFIG = yaml.safe_load((Path(__file__).resolve().parent / "_config.yml").read_text(encoding="utf-8"))
+CONFIG = yaml.safe_load((Path(__file__).resolve().parent.parent / "_config.yml").read_text(encoding="utf-8"))
 HOME, REPOSITORY = CONFIG["html"]["baseurl"], CONFIG["repository"]["url"]
 LAUNCH = ("https://mybinder.org/", "https://colab.research.google.com/")
 

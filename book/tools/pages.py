@@ -12,21 +12,20 @@ from pathlib import Path
 import nbformat
 import rules
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BUG = re.compile(r"(?ms)^(`{3,})\{exercise\} (Find the bug[^\n]*)\n:label: ([\w-]+)\n(.*?)^\1\s*$")
 ROLE = re.compile(r"\{eq\}`[\w-]+`")
-MADE = "<!-- made by book/pages.py: edit the notebooks instead -->\n"
+MADE = "<!-- made by book/tools/pages.py: edit the notebooks instead -->\n"
 MODULES = {
-    "Running": ("runtime", "doctor", "errors"),
+    "Running": ("runtime", "errors"),
     "Data": ("data",),
-    "Training": ("train", "progress", "finished", "shelf"),
+    "Training": ("train", "progress", "weights"),
     "Losses, likelihoods and distances": ("losses", "likelihoods", "distances"),
-    "Diffusion and autoregression": ("diffusion", "autoregressive"),
+    "Diffusion and autoregression": ("diffusion", "samplers", "autoregressive"),
     "Networks": ("nets",),
-    "Measures": ("metrics",),
+    "Measures": ("classifier", "metrics"),
     "Pictures, tables, animations": ("plot",),
     "Exercises": ("check",),
-    "The showdown": ("showdown",),
 }
 
 

@@ -1,13 +1,13 @@
 """The run tool: runs notebooks and saves their outputs, measures minutes, builds the book.
 
-    python book/run.py run 02_gan         run on the best profile and save the outputs
-    python book/run.py measure 02_gan     run (set GENCOURSE_PROFILE) and record only how long it took
-    python book/run.py map                carry the measured minutes into README.md and the notebooks
-    python book/run.py book               build the book into book/_build/html
-    python book/run.py pdf [02_gan]       print its pages (or some) into book/_build/pdf
-    python book/run.py links              list the links that lead out of the book, and ask whether they answer
-    python book/run.py slides             a deck of slides for each notebook, into book/_build/slides
-    python book/run.py student            the notebooks without solutions, into book/_build/student
+    python book/tools/run.py run 02_gan         run on the best profile and save the outputs
+    python book/tools/run.py measure 02_gan     run (set GENCOURSE_PROFILE) and record only how long it took
+    python book/tools/run.py map                carry the measured minutes into README.md and the notebooks
+    python book/tools/run.py book               build the book into book/_build/html
+    python book/tools/run.py pdf [02_gan]       print its pages (or some) into book/_build/pdf
+    python book/tools/run.py links              list the links that lead out of the book, and ask whether they answer
+    python book/tools/run.py slides             a deck of slides for each notebook, into book/_build/slides
+    python book/tools/run.py student            the notebooks without solutions, into book/_build/student
 """
 
 import argparse
@@ -30,7 +30,7 @@ import slides
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ("laptop", "gpu")
 TIME = re.compile(r"(?m)^\*\*Time to run\.\*\*.*$")
@@ -39,17 +39,18 @@ MAP = re.compile(r"(?s)(<!-- map:.*?-->\n).*?(<!-- end of map -->)")
 
 def execute(nb, folder, frames=True, **environment):
     """Run all cells in order, in place, in a fresh kernel; returns seconds. Raises when a cell raises."""
-    environment = {**os.environ, "GENCOURSE_FRAMES": "1" if frames else "0", "GENCOURSE_LECTURE": "0", **environment}
+    usual = {"GENCOURSE_FRAMES": "1" if frames else "0", "GENCOURSE_LECTURE": "0", "GENCOURSE_SAVE_WEIGHTS": ""}
     started = time.monotonic()
     NotebookClient(
         nb, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True,
         store_widget_state=False, resources={"metadata": {"path": str(folder)}},
-    ).execute(env=environment)  # fmt: skip
+    ).execute(env={**os.environ, **usual, **environment})  # fmt: skip
     return time.monotonic() - started
 
 
 def tidy(nb):
     """Remove what differs from run to run or from machine to machine, apart from the results."""
+    slides.mark(nb)
     nb["metadata"].pop("widgets", None)
     nb["metadata"]["language_info"] = {"name": "python"}
     nb["metadata"]["kernelspec"] = {
@@ -81,7 +82,7 @@ def run(path):
     nb = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as made:
         try:
-            seconds = execute(nb, path.parent, GENCOURSE_MODELS=made)
+            seconds = execute(nb, path.parent, GENCOURSE_SAVE_WEIGHTS=made)
         except CellExecutionError as error:
             return [str(error)]
         tidy(nb)
@@ -90,7 +91,7 @@ def run(path):
         if (size := len(nbformat.writes(nb).encode())) > rules.MOST_BYTES:
             problems.append(f"{size:,} bytes, at most {rules.MOST_BYTES:,} are allowed")
         if profile() == "laptop" and not problems:
-            keep(Path(made) / "laptop" / path.stem, path.parent / "weights", nb)
+            keep(Path(made) / path.stem, path.parent / "weights", nb)
     if problems:  # twenty minutes of work are not thrown away
         path = path.parent / ".refused" / path.name
         path.parent.mkdir(exist_ok=True)
@@ -101,26 +102,25 @@ def run(path):
 
 def keep(made, weights, nb):
     """Replace the finished weights of a notebook by those that its run made, and tie them to it."""
-    stem = made.name
-    shutil.rmtree(weights / "laptop" / stem, ignore_errors=True)
-    if made.is_dir():
-        shutil.copytree(made, weights / "laptop" / stem)
-    digest, known = checksums(weights, stem), nb["metadata"]["gencourse"]
+    stem, known = made.name, nb["metadata"]["gencourse"]
+    shutil.rmtree(weights / stem, ignore_errors=True)
     known.pop("weights", None)
     if made.is_dir():
-        known["weights"] = digest
+        shutil.copytree(made, weights / stem)
+    write_checksums(weights, stem)
+    if made.is_dir():
+        known["weights"] = rules.weights_digest(weights, stem)
 
 
-def checksums(weights, stem):
-    """Write the checksums of a notebook's finished weights into weights/SHA256SUMS; returns the digest of its lines."""
+def write_checksums(weights, stem):
+    """Write the checksums of a notebook's finished weights into weights/SHA256SUMS, in place of its old ones."""
     listed = weights / "SHA256SUMS"
-    lines = listed.read_text().splitlines() if listed.exists() else []
-    files = sorted((weights / "laptop" / stem).glob("*.safetensors"))
-    new = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  laptop/{stem}/{file.name}" for file in files]
-    lines = [line for line in lines if f"/{stem}/" not in line] + new
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
+    lines = [line for line in lines if not line.split()[1].startswith(f"{stem}/")]
+    for file in sorted((weights / stem).glob("*.pt.xz")):
+        lines.append(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {stem}/{file.name}")
     if lines or listed.exists():
-        listed.write_text("\n".join(sorted(lines, key=lambda line: line.split()[1])) + "\n")
-    return rules.weights_digest(weights, stem)
+        listed.write_text("".join(f"{line}\n" for line in sorted(lines, key=lambda line: line.split()[1])), "utf-8")
 
 
 def measure(path):
@@ -159,11 +159,12 @@ def course_map(notebooks=NOTEBOOKS):
 
 
 def write_map():
-    """Carry the measured minutes into the README and into the first cell of each notebook."""
+    """Carry the measured minutes into the README and into the first cell of each notebook; mark the slides."""
     for path in NOTEBOOKS.glob("*.ipynb"):
-        nb = nbformat.read(path, as_version=4)
-        if rules.text(nb["cells"][0]["source"]) != (first := headed(nb)):
-            nb["cells"][0]["source"] = first
+        nb, before = nbformat.read(path, as_version=4), nbformat.read(path, as_version=4)
+        nb["cells"][0]["source"] = headed(nb)
+        slides.mark(nb)
+        if nb != before:
             path.write_text(nbformat.writes(nb) + "\n", encoding="utf-8")
     readme = ROOT / "README.md"
     text = MAP.sub(lambda m: m[1] + course_map() + m[2], readme.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Slides from the notebooks: reveal.js, offline, with speaker notes. Called by `book/run.py slides`.
+"""Slides from the notebooks: reveal.js, offline, with speaker notes. Called by `book/tools/run.py slides`.
 
 A cell says in its metadata what of it is shown: `"gencourse": {"slides": [...]}`, each slide a dictionary with
     title      a heading, short enough for one line
@@ -9,7 +9,7 @@ A cell says in its metadata what of it is shown: `"gencourse": {"slides": [...]}
     output     number of the output that is shown, from 0
     notes      what to say, to ask and to run live
     minutes    how long that takes
-`"slideshow": {"slide_type": ...}` is set from it, so that JupyterLab's own tool shows which cells are slides.
+The run tool sets `"slideshow": {"slide_type": ...}` from it, so that JupyterLab's own tool shows which are slides.
 """
 
 import html
@@ -27,7 +27,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from pygments.formatters import HtmlFormatter
 
 FIELDS = {"title", "points", "statement", "equations", "code", "output", "notes", "minutes"}
-HERE = Path(__file__).resolve().parent / "_slides"
+HERE = Path(__file__).resolve().parent.parent / "_slides"
 KINDS = "theorem|definition|lemma|corollary|proposition|axiom"
 STATEMENT = re.compile(rf"(?ms)^(`{{3,}})\{{prf:({KINDS})\}}(.*?)\n(.*?)^\1\s*$")
 EQUATION = re.compile(r"(?ms)^\$\$\n(.*?)\n\$\$")
@@ -110,6 +110,13 @@ def parts(cell, slide):
 def slides_of(nb):
     """(cell, slide) in order."""
     return [(cell, slide) for cell in nb["cells"] for slide in cell["metadata"].get("gencourse", {}).get("slides", [])]
+
+
+def mark(nb):
+    """Tell JupyterLab's own tool which cells are slides."""
+    for cell in nb["cells"]:
+        shown = "slides" in cell["metadata"].get("gencourse", {})
+        cell["metadata"]["slideshow"] = {"slide_type": "slide" if shown else "skip"}
 
 
 def front(nb):

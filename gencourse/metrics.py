@@ -9,8 +9,7 @@ import warnings
 import torch
 from torch import nn
 
-from .classifier import DigitClassifier as DigitClassifier
-from .classifier import digit_classifier as digit_classifier
+from .classifier import DigitClassifier, digit_classifier  # noqa: F401 (a part of this module for its users)
 from .errors import require
 
 

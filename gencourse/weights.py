@@ -15,6 +15,8 @@ from .errors import DataError, require
 from .runtime import lecture
 from .train import History, replace_file
 
+FILTERS = [{"id": lzma.FILTER_LZMA2, "lc": 0, "lp": 1, "pb": 1}]  # for numbers of two bytes
+
 
 def folder() -> Path:
     """Where finished weights lie: ``$GENCOURSE_WEIGHTS``, else the folder that comes with the course's repository."""
@@ -63,7 +65,7 @@ def load_or_train(name, train, snapshots=9, **networks):
         }
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        compressed = lzma.compress(buffer.getvalue())
+        compressed = lzma.compress(buffer.getvalue(), filters=FILTERS)
         replace_file(Path(os.environ["GENCOURSE_SAVE_WEIGHTS"], file), lambda out: out.write(compressed))
     return result
 

@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torchvision.datasets import MNIST, FashionMNIST
 
 from ..errors import DataError, require
 from ..runtime import in_kernel
 from .download import download, intact, root
 
-SETS = {"MNIST": MNIST, "FashionMNIST": FashionMNIST}
+SETS = ("MNIST", "FashionMNIST")
 
 
 class Images(NamedTuple):
@@ -31,10 +30,12 @@ def found(name: str) -> bool:
 
 def _archives(name, split):
     """(file, md5, addresses) of the images and of the labels, from torchvision's own list."""
+    from torchvision import datasets  # slow to import
+
     require(split in ("train", "test"), "split", split, "'train' or 'test'")
-    start = 0 if split == "train" else 2
-    for file, md5 in SETS[name].resources[start : start + 2]:
-        yield f"{name}/raw/{file}", md5, [mirror + file for mirror in SETS[name].mirrors]
+    start, data_set = 0 if split == "train" else 2, getattr(datasets, name)
+    for file, md5 in data_set.resources[start : start + 2]:
+        yield f"{name}/raw/{file}", md5, [mirror + file for mirror in data_set.mirrors]
 
 
 def _read_idx(path):

@@ -7,11 +7,12 @@ import urllib.request
 import warnings
 
 import pytest
+import torchvision
 import torchvision.datasets.utils as torchvision_utils
 from archive_server import NAMES, ArchiveServer, checksums, small_archives
 
 from gencourse import data
-from gencourse.data import download, images
+from gencourse.data import download
 
 GOOD = small_archives()
 IMAGES = NAMES[0]
@@ -33,8 +34,8 @@ DAMAGE = {"truncated": truncated, "tampered": tampered, "empty": lambda content:
 def folder(tmp_path, monkeypatch):
     """An empty data folder, MNIST's list of checksums replaced by that of the small archives, no mirrors."""
     monkeypatch.setenv("GENCOURSE_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(images.SETS["MNIST"], "resources", checksums(GOOD))
-    monkeypatch.setattr(images.SETS["MNIST"], "mirrors", ["http://127.0.0.1:9/"])  # where nobody answers
+    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", checksums(GOOD))
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # where nobody answers
     monkeypatch.setattr(download.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
     return tmp_path / "data" / "MNIST" / "raw"
 
@@ -46,7 +47,7 @@ def mirrors(folder, monkeypatch):
 
     def start(*contents, **options):
         servers.extend(ArchiveServer(files, **options).__enter__() for files in contents)
-        monkeypatch.setattr(images.SETS["MNIST"], "mirrors", [server.url for server in servers])
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [server.url for server in servers])
         return servers
 
     yield start
@@ -121,7 +122,7 @@ def test_sockets_blocked(folder, monkeypatch):
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(socket.socket, "connect", blocked)
-    monkeypatch.setattr(images.SETS["MNIST"], "mirrors", ["https://127.0.0.1/mnist/"])
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["https://127.0.0.1/mnist/"])
     check_fallback("network is unreachable")
 
 
@@ -193,7 +194,14 @@ def test_full_disk(folder, mirrors, monkeypatch):
 
 def read_only(monkeypatch, *roots):
     """Let the folders under these roots refuse to be written (permissions do not bind a superuser)."""
-    monkeypatch.setattr(download.os, "access", lambda path, mode: not any(str(path).startswith(str(r)) for r in roots))
+    original = download.os.access
+
+    def refuse(path, mode):
+        below = any(str(path).startswith(str(root)) for root in roots)
+        return original(path, mode) and not (below and mode == download.os.W_OK)
+
+    monkeypatch.setattr(download.os, "access", refuse)
+
 
 
 def test_read_only_folder(folder, mirrors, monkeypatch):
@@ -247,8 +255,9 @@ def test_twin_that_trusts_the_disk(folder, mirrors, monkeypatch):
 
 
 def test_twin_that_trusts_the_download(folder, mirrors, monkeypatch):
-    trusting = lambda url, folder, filename, md5: torchvision_utils.download_url(url, folder, filename)
-    monkeypatch.setattr(download, "download_url", trusting)
+    fetch = torchvision_utils.download_url
+    trusting = lambda url, folder, filename, md5: fetch(url, folder, filename)
+    monkeypatch.setattr(torchvision_utils, "download_url", trusting)
     for damage in ("tampered", "truncated"):
         with pytest.raises((AssertionError, OSError, EOFError, ValueError, pytest.fail.Exception)):
             test_damaged_download_is_removed(folder, mirrors, damage)

@@ -234,7 +234,7 @@ MISTAKES = [Mistake(*row) for row in [
     ("moving average, old and new weight exchanged", "train.py", "test_train.py::test_ema",
      "list(model.parameters()), 1 - d)",
      "list(model.parameters()), d)"),
-    ("moving average, running statistics left behind", "train.py", "test_train.py::test_ema",
+    ("moving average, running statistics left behind", "train.py", "test_train.py::test_ema_copies_running_statistics",
      "average.copy_(current)",
      "pass"),
     ("resume, the random state forgotten", "train.py", "test_checkpoints.py::test_resume_is_exact",

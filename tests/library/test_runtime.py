@@ -129,5 +129,5 @@ def test_one_base_for_all():
 
 def test_a_profile_that_does_not_exist(monkeypatch):
     monkeypatch.setenv("GENCOURSE_PROFILE", "desktop")
-    with pytest.raises(ValueError, match="one of smoke, laptop, gpu"):
+    with pytest.raises(ValueError, match="smoke, laptop, gpu, or unset"):
         gc.profile()

@@ -330,3 +330,12 @@ def test_ema():
     AveragedModel, get = torch.optim.swa_utils.AveragedModel, torch.optim.swa_utils.get_ema_multi_avg_fn
     must_fail(check_ema, lambda net, decay: AveragedModel(net, multi_avg_fn=get(decay)))
     must_fail(check_ema, lambda net, decay: train.ema(net, 1 - decay / 2))
+
+
+def test_ema_copies_running_statistics():
+    net = torch.nn.BatchNorm1d(2)
+    average = train.ema(net)
+    for _ in range(3):
+        net(torch.randn(8, 2) + 1)
+        average.update_parameters(net)
+    assert average.module.running_mean.equal(net.running_mean) and net.running_mean.abs().sum() > 0

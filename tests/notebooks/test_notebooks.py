@@ -40,7 +40,7 @@ def test_finished_weights_are_those_of_the_committed_run(path):
     nb = solving.read(path)
     code = "\n".join(rules.text(found["source"]) for found in rules.code_cells(nb))
     named = set(re.findall(rf'load_or_train\(\s*"{path.stem}/([\w-]+)"', code))
-    assert named == {file.stem for file in (WEIGHTS / path.stem).glob("*")}
+    assert named == {file.name.removesuffix(".pt.xz") for file in (WEIGHTS / path.stem).glob("*")}
     assert nb["metadata"]["gencourse"].get("weights") == rules.weights_digest(WEIGHTS, path.stem)
 
 

@@ -1,7 +1,6 @@
 """What the course stands on: the lock, the commands, the documents, the size of the library and who imports whom."""
 
 import ast
-import io
 import os
 import re
 import shutil
@@ -9,12 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
-import tokenize
 import tomllib
 from pathlib import Path
 
 import pytest
 import run
+import sizes
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -203,31 +202,10 @@ def test_no_file_names_a_machine():
 
 # --- the library
 
-DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-
-
-def docstrings(tree):
-    """The nodes of a tree that are docstrings."""
-    for node in ast.walk(tree):
-        if isinstance(node, DEFINITIONS) and ast.get_docstring(node, clean=False) is not None:
-            yield node.body[0].value
-
-
-def code_lines(source):
-    """How many lines hold code: no docstrings, comments, empty lines."""
-    lines, silent = set(), (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
-                            tokenize.ENDMARKER)  # fmt: skip
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type not in silent:
-            lines.update(range(token.start[0], token.end[0] + 1))
-    for node in docstrings(ast.parse(source)):
-        lines.difference_update(range(node.lineno, node.end_lineno + 1))
-    return len(lines)
-
 
 def test_the_library_is_thin():
-    assert code_lines('"""Say."""\n\n# why\ndef f(x):\n    """Say."""\n    return f(\n        x\n    )\n') == 4
-    assert sum(code_lines(path.read_text(encoding="utf-8")) for path in LIBRARY.rglob("*.py")) <= MOST_CODE_LINES
+    assert sizes.code_lines('"""Say."""\n\n# why\ndef f(x):\n    """Say."""\n    return f(\n        x\n    )\n') == 4
+    assert sum(sizes.code_lines(path.read_text(encoding="utf-8")) for path in LIBRARY.rglob("*.py")) <= MOST_CODE_LINES
 
 
 # Each may import those before it; those in ALONE nothing but what stands in the first line.
@@ -285,7 +263,7 @@ def test_a_wrong_import_is_reported(tmp_path, monkeypatch):
 def hidden_inputs(source):
     """Where code asks for the profile or keeps a count of its own."""
     tree = ast.parse(source)
-    silent = set(map(id, docstrings(tree)))
+    silent = {id(node.value) for node in sizes.docstrings(tree)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and id(node) not in silent and node.value in (
             "GENCOURSE_PROFILE", "GENCOURSE_LECTURE",

@@ -71,7 +71,7 @@ def cage(title, label, text, code, check, said, helpers):
         f"### {name[:1].upper() + name[1:]} (`{culprit}`)\n" if name else f"### `{culprit}`\n",
         ROLE.sub("the notebook's equation", text) + "\n",
         f"```python\n{code}\n```\n",
-        f"To mend it, with an instant check: {{ref}}`the exercise <{label}>`.\n",
+        f"To fix it, with an instant check: {{ref}}`the exercise <{label}>`.\n",
         f"````{{dropdown}} What its check says\n```text\n{said}\n```\n````\n" if said else "",
         "````{dropdown} The check (it tells more than a hint)\n```python\n"
         + "\n\n".join([*helpers, check]) + "\n```\n````\n",
@@ -85,7 +85,7 @@ def bug_page(notebooks):
         MADE + "# The bug zoo\n",
         f"All {kinds} planted bugs of the course on one page. Each of them runs, and none does what it is meant to. "
         "What is wrong, how would you notice, and which test would catch it? Decide, then unfold what its check "
-        "says. The mended lines are in the notebooks, folded under each exercise.\n",
+        "says. The fixed lines are in the notebooks, folded under each exercise.\n",
     ]
     for nb in notebooks:
         bugs = list(bugs_of(nb))

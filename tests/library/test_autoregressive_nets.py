@@ -273,7 +273,7 @@ def test_labels():
 
 
 def test_labels_that_would_be_ignored():
-    with pytest.raises(ValueError, match="without classes"):
+    with pytest.raises(ValueError, match="labels if and only if"):
         GatedPixelCNN(8, 1)(torch.zeros(2, 1, 7, 7), torch.tensor([0, 1]))
 
 

@@ -242,7 +242,7 @@ def run_all(jobs, folder, workers):
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C nothing new is started
     if failed:
-        sys.exit("\n".join([*failed, "Mend this and start again: finished runs are kept."]))
+        sys.exit("\n".join([*failed, "Fix this and run it again: finished runs are kept."]))
 
 
 def _path(folder, name, seed):

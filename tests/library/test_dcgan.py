@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
-from twins import must_fail
+from twins import Twin, must_fail
 
 from gencourse.losses import discriminator_loss, generator_loss
 from gencourse.nets import DCGANDiscriminator, DCGANGenerator
@@ -22,17 +22,6 @@ FITTING = [(side, channels, colours) for side, lists in SIZES.items() for channe
 @pytest.fixture(autouse=True)
 def _seed(one_thread):
     torch.manual_seed(0)
-
-
-class Twin(nn.Module):
-    """A right network with something wrong behind it."""
-
-    def __init__(self, net, wrong):
-        super().__init__()
-        self.net, self.wrong = net, wrong
-
-    def forward(self, x):
-        return self.wrong(self.net(x))
 
 
 # ---- checks: each takes something that makes a network, or a network ----

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
-from twins import must_fail
+from twins import Twin, must_fail
 
 from gencourse.nets import MLPDiscriminator, MLPGenerator, mlp
 
@@ -50,17 +50,6 @@ def check_samples_do_not_meet(net, x):
         net(x)[i].sum().backward()
         reached = x.grad.flatten(1).abs().sum(1) > 0
         assert reached.nonzero().flatten().tolist() == [i]
-
-
-class Twin(nn.Module):
-    """A right network with something wrong behind it."""
-
-    def __init__(self, net, wrong):
-        super().__init__()
-        self.net, self.wrong = net, wrong
-
-    def forward(self, x):
-        return self.wrong(self.net(x))
 
 
 TWINS = {

@@ -1,6 +1,7 @@
 """Broken twins: deliberately wrong implementations, which the very check that the right one passes must catch."""
 
 import pytest
+from torch import nn
 
 
 def must_fail(check, twin):
@@ -19,3 +20,14 @@ def every_check_fails(twins):
             must_fail(check, twin)
 
     return test
+
+
+class Twin(nn.Module):
+    """A right network with something wrong behind it."""
+
+    def __init__(self, net, wrong):
+        super().__init__()
+        self.net, self.wrong = net, wrong
+
+    def forward(self, x):
+        return self.wrong(self.net(x))

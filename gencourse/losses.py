@@ -159,8 +159,72 @@ def gradient_penalty(critic, real: torch.Tensor, fake: torch.Tensor, generator=N
     require_same_shape("fake", fake, "real", real)
     alpha = torch.rand(len(real), generator=generator, device=real.device if generator is None else generator.device)
     alpha = alpha.to(real).view(-1, *[1] * (real.ndim - 1))  # one per pair: (B, 1, ...)
-    between = (alpha * real.detach() + (1 - alpha) * fake.detach()).requires_grad_()
-    scores = _one_per_sample("critic(x_hat)", critic(between))
-    require(len(scores) == len(real), "len(critic(x_hat))", len(scores), f"{len(real)}, one for each sample")
-    (slope,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square()
+    between = alpha * real.detach() + (1 - alpha) * fake.detach()
+    return (_slopes(critic, between).norm(dim=1) - 1).square()
+
+
+def relativistic_discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
+    """What D minimizes in a relativistic GAN: -log sigmoid(D(x) - D(G(z))), in nats; (B,).
+
+    D no longer says whether one image is data, but which of two is. Only differences count, so that D cannot settle on
+    calling everything generated: each sample of data is compared with a sample of its own.
+
+    Args:
+        real_logits: logits of D on data, shape (B,) or (B, 1).
+        fake_logits: logits of D on generated samples, same shape.
+
+    Raises:
+        ValueError: if the lengths differ, or there is not one logit per sample.
+
+    Source: Jolicoeur-Martineau (2019), https://arxiv.org/abs/1807.00734; Huang et al. (2024),
+    https://arxiv.org/abs/2501.05441.
+
+    >>> round(relativistic_discriminator_loss(torch.tensor([3.0]), torch.tensor([3.0])).item(), 4)     # log 2
+    0.6931
+    """
+    real, fake = _pair("logits", real_logits, fake_logits)
+    return softplus(fake - real)
+
+
+def relativistic_generator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
+    """What G minimizes in a relativistic GAN: -log sigmoid(D(G(z)) - D(x)), in nats; (B,).
+
+    Arguments, errors and source as for :func:`relativistic_discriminator_loss`.
+
+    >>> loss = relativistic_generator_loss(torch.tensor([3.0]), torch.tensor([1.0]))     # the data is ahead by 2
+    >>> round(loss.item(), 4)
+    2.1269
+    """
+    real, fake = _pair("logits", real_logits, fake_logits)
+    return softplus(real - fake)
+
+
+def zero_centred_penalty(critic, x: torch.Tensor) -> torch.Tensor:
+    """The zero-centred gradient penalty ||grad D(x)||_2^2: R1 on data, R2 on generated samples; (B,).
+
+    The norm runs over all of a sample's entries. ``x`` receives no gradient; the parameters of the critic do, through
+    a second differentiation. Add gamma / 2 times its mean, for one of the two or for both.
+
+    Args:
+        critic: maps (B, ...) to logits or scores (B,) or (B, 1), each sample by itself: no batch norm.
+        x: where to look, (B, ...).
+
+    Raises:
+        ValueError: if the critic does not return one number per sample.
+
+    Source: Mescheder et al. (2018), https://arxiv.org/abs/1801.04406, equations 9 and 10.
+
+    >>> plane = lambda x: x @ torch.tensor([3.0, 4.0])     # the gradient is (3, 4), its norm 5
+    >>> zero_centred_penalty(plane, torch.zeros(2, 2)).tolist()
+    [25.0, 25.0]
+    """
+    return _slopes(critic, x.detach()).square().sum(1)
+
+
+def _slopes(critic, x):
+    """The gradient of the critic at each sample of ``x``, (B, n), differentiable in the critic's parameters."""
+    x = x.requires_grad_()
+    scores = _one_per_sample("critic(x)", critic(x))
+    require(len(scores) == len(x), "len(critic(x))", len(scores), f"{len(x)}, one for each sample")
+    (slopes,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
+    return slopes.flatten(1)

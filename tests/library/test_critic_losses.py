@@ -1,4 +1,4 @@
-"""Label smoothing, the losses of a critic and its gradient penalty; each known bug is caught by a named check."""
+"""Label smoothing, critics, relativistic losses, and penalties on gradients; each known bug is caught by a check."""
 
 import pytest
 import torch
@@ -8,7 +8,15 @@ from torch.nn.functional import softplus
 from torch.testing import assert_close
 from twins import every_check_fails, must_fail
 
-from gencourse.losses import critic_generator_loss, critic_loss, discriminator_loss, gradient_penalty
+from gencourse.losses import (
+    critic_generator_loss,
+    critic_loss,
+    discriminator_loss,
+    gradient_penalty,
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
+    zero_centred_penalty,
+)
 from gencourse.nets import DCGANDiscriminator, mlp
 
 SHAPE = (6, 3, 4, 4)  # of a batch of images: the bugs differ over channels and pixels
@@ -278,10 +286,143 @@ def test_a_flat_critic_learns_without_nan():
 )
 def test_critics_that_do_not_score_each_sample(wrong, found):
     critic = mlp([3, 8, 1])
-    with pytest.raises(ValueError, match=r"critic\(x_hat\).*=" + found + ": must be"):
+    with pytest.raises(ValueError, match=r"critic\(x\).*=" + found + ": must be"):
         gradient_penalty(lambda x: wrong(critic(x)), torch.randn(5, 3), torch.randn(5, 3))
 
 
 def test_pairs_that_would_be_broadcast():
     with pytest.raises(ValueError, match=r"fake.shape=\(1, 3\)"):
         gradient_penalty(mlp([3, 8, 1]), torch.randn(5, 3), torch.randn(1, 3))
+
+
+# ---- the zero-centred penalty ----
+
+
+def check_zero_centred_linear(f):
+    """The slope of w.x is w everywhere: |w|^2, over all of a sample's entries."""
+    w = normal(*SHAPE[1:], seed=3)
+    assert_close(f(lambda x: (x * w).sum((1, 2, 3)), normal(*SHAPE)), (w**2).sum().expand(6))
+
+
+def check_zero_centred_quadratic(f):
+    """|x|^2 where the slope is x itself: at the samples, and nowhere else."""
+    x = normal(*SHAPE)
+    assert_close(f(quadratic, x), torch.stack([a.square().sum() for a in x]))
+
+
+def check_zero_centred_slopes(f):
+    """Each entry of the slope against central differences in float64."""
+    critic, x, h = smooth_critic(), normal(5, 3), 1e-5
+    squares = torch.zeros(5, dtype=torch.float64)
+    with torch.no_grad():
+        for i in range(3):
+            e = h * torch.eye(3, dtype=torch.float64)[i]
+            squares += ((critic(x + e) - critic(x - e)).squeeze(1) / (2 * h)).square()
+    assert_close(f(critic, x), squares, atol=1e-7, rtol=1e-6)
+
+
+def check_zero_centred_second_derivative(f):
+    """d penalty / d parameter against central differences: the second backpropagation is right."""
+    critic, x, h = smooth_critic(), normal(5, 3), 1e-5
+    assert f(critic, x).requires_grad
+    f(critic, x).mean().backward()
+    for p in [p for p in critic.parameters() if p is not critic[-1].bias]:
+        flat = p.data.view(-1)
+        for i in range(0, len(flat), 3):
+            at, ends = flat[i].item(), []
+            for shifted in (at + h, at - h):
+                flat[i] = shifted
+                ends.append(f(critic, x).mean().item())
+            flat[i] = at
+            torch.testing.assert_close(p.grad.view(-1)[i].item(), (ends[0] - ends[1]) / (2 * h), atol=1e-7, rtol=1e-5)
+
+
+def check_zero_centred_reach(f):
+    """Nothing flows into the samples, nor into the generator that made them."""
+    generator = nn.Linear(2, 3).double()
+    x = generator(normal(5, 2))
+    f(smooth_critic(), x).mean().backward()
+    assert all(p.grad is None for p in generator.parameters()) and x.requires_grad
+
+
+def zero_centred(over=None, detach=True, graph=True, power=2, factor=1.0):
+    """A twin of zero_centred_penalty, right unless told otherwise."""
+
+    def twin(critic, x):
+        x = x.detach() if detach else x
+        x = x if x.requires_grad else x.requires_grad_()
+        (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=graph)
+        slope = slope if over is None else slope.mean(over)
+        return factor * slope.flatten(1).norm(dim=1) ** power
+
+    return twin
+
+
+ZERO_CENTRED = [check_zero_centred_linear, check_zero_centred_quadratic, check_zero_centred_slopes,
+                check_zero_centred_second_derivative, check_zero_centred_reach]  # fmt: skip
+ZERO_CENTRED_TWINS = {
+    "the norm, not its square": (zero_centred(power=1), ZERO_CENTRED[:3]),
+    "half of it": (zero_centred(factor=0.5), ZERO_CENTRED[:3]),
+    "mean over channels": (zero_centred(over=1), ZERO_CENTRED[:2]),
+    "create_graph forgotten": (zero_centred(graph=False), [check_zero_centred_second_derivative]),
+    "samples not detached": (zero_centred(detach=False), [check_zero_centred_reach]),
+    "around 1": (lambda c, x: (zero_centred(power=1)(c, x) - 1).square(), ZERO_CENTRED[:3]),
+    "one mean over the batch": (lambda c, x: zero_centred_penalty(c, x).mean(), [check_zero_centred_quadratic]),
+}
+
+
+@pytest.mark.parametrize("check", ZERO_CENTRED, ids=lambda f: f.__name__.removeprefix("check_zero_centred_"))
+def test_zero_centred_penalty(check):
+    check(zero_centred_penalty)
+    check(zero_centred())
+
+
+test_broken_zero_centred_penalty = every_check_fails(ZERO_CENTRED_TWINS)
+
+
+# ---- relativistic losses ----
+
+
+def check_relativistic(losses):
+    """A classifier of pairs: the cross-entropy of "the first one is data", given the difference of the logits."""
+    real, fake = 3 * normal(64), 3 * normal(64, seed=1)
+    one, (loss_D, loss_G) = torch.ones(64, dtype=torch.float64), losses
+    assert_close(loss_D(real, fake), bce(real - fake, one, reduction="none"))
+    assert_close(loss_G(real, fake), bce(fake - real, one, reduction="none"))
+    assert_close(loss_D(real[:, None], fake[:, None] + 7), loss_D(real - 7, fake))  # only differences count
+
+
+def check_relativistic_slopes(losses):
+    """D raises data and lowers samples, G the other way round, both in equal parts."""
+    for loss, sign in zip(losses, (-1, 1)):
+        real, fake = normal(5).requires_grad_(), normal(5, seed=1).requires_grad_()
+        up, down = torch.autograd.grad(loss(real, fake).sum(), (real, fake))
+        assert bool((sign * up > 0).all())
+        assert_close(up, -down)
+
+
+def test_relativistic():
+    right = relativistic_discriminator_loss, relativistic_generator_loss
+    for check in (check_relativistic, check_relativistic_slopes):
+        check(right)
+        must_fail(check, right[::-1])  # G and D exchanged
+        must_fail(check, (lambda r, f: softplus(-r) + softplus(f), lambda r, f: softplus(-f)))  # of a plain GAN
+    must_fail(check_relativistic, (lambda r, f: softplus(f.mean() - r), right[1]))  # against the mean: another loss
+    with pytest.raises(ValueError, match="fake_logits"):
+        relativistic_discriminator_loss(torch.zeros(4), torch.zeros(1))
+
+
+# ---- spectral normalization ----
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Conv2d(2, 4, 3)], ids=["linear", "convolution"])
+def test_spectral_normalization_divides_by_the_largest_singular_value(layer):
+    """torch's parametrization, which the course uses, against the singular values of the plain matrix."""
+    plain = layer.weight.detach().clone()
+    nn.utils.parametrizations.spectral_norm(layer, n_power_iterations=100)
+
+    def check(norm):
+        assert_close(layer.weight, plain / norm, atol=1e-4, rtol=1e-3)
+
+    check(torch.linalg.svdvals(plain.flatten(1))[0])
+    must_fail(check, plain.norm())  # that of Frobenius

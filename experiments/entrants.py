@@ -204,7 +204,7 @@ def ddpm(name, device):
         return lambda count: _follow(lambda x: method(predict_eps, x, schedule, steps=steps), count, device)
 
     def nats(bits):
-        return ddpm_bound(average, schedule, bits, gc.by_profile(smoke=2, laptop=20, gpu=100))
+        return ddpm_bound(average, schedule, 2 * bits - 1, gc.by_profile(smoke=2, laptop=20, gpu=100))
 
     many, few = gc.by_profile(smoke=(4, 2), laptop=(50, 10), gpu=(50, 10))
     samplers = {
@@ -218,14 +218,21 @@ def ddpm(name, device):
 
 
 @torch.no_grad()
-def ddpm_bound(predict_v, schedule, bits, times):
-    """The bound of 06 for bits, (B,) nats: L_T + L_(T-1) + ... + L_0, the middle from ``times`` steps per image.
+def ddpm_bound(predict_v, schedule, x0, times, levels=2):
+    """The bound of 06, (B,) nats: L_T + L_(T-1) + ... + L_0, the middle from ``times`` steps per image.
 
     For 2 <= t the term is (SNR_(t-1) - SNR_t) |x_0 - x_hat|^2 / 2, with the posterior variance; L_0 is minus the log
-    probability that a Gaussian around x_hat, with variance beta_1, falls on the right side of 0. Sums are in float64,
-    on the CPU, since not every accelerator has it.
+    probability of the level under a Gaussian around x_hat with variance beta_1, rounded to the nearest level. Sums are
+    in float64, on the CPU, since not every accelerator has it.
+
+    Args:
+        predict_v: (x_t, t) -> v.
+        schedule: Schedule, on the device of x0.
+        x0: images (B, 1, 28, 28) of ``levels`` values, evenly spaced from -1 to 1.
+        times: steps drawn for each image.
+        levels: 2 for black and white, 256 for grey.
     """
-    x0, T = 2 * bits - 1, schedule.T
+    T = schedule.T
     snr, beta_1, alpha_bar_T = (v.cpu().double() for v in (schedule.snr, schedule.beta[1], schedule.alpha_bar[-1]))
 
     def x_hat(t):
@@ -233,7 +240,8 @@ def ddpm_bound(predict_v, schedule, bits, times):
         x_t = gc.diffusion.q_sample(x0, t, torch.randn_like(x0), schedule)
         return gc.diffusion.convert(x_t, t, schedule, v=predict_v(x_t, t)).x0.clamp(-1, 1)
 
-    L_T = -784 * torch.log1p(-alpha_bar_T) / 2  # x_0^2 is 1 in every pixel
+    squares = x0.flatten(1).cpu().double().square().sum(1)
+    L_T = (alpha_bar_T * (squares - 784) - 784 * torch.log1p(-alpha_bar_T)) / 2
     # times are drawn with chances like 1 / t, as most of the sum comes from small ones
     chance = 1 / torch.arange(2, T + 1).double()
     chance /= chance.sum()
@@ -243,9 +251,20 @@ def ddpm_bound(predict_v, schedule, bits, times):
         t = i + 2
         error = (x0 - x_hat(t)).square().flatten(1).sum(1).cpu().double()
         middle += 0.5 * (snr[t - 1] - snr[t]) * error / chance[i] / times
-    x_hat_1 = x_hat(torch.ones(len(x0), dtype=torch.int64))
-    log_p = torch.special.log_ndtr((x0 * x_hat_1).cpu().double() / beta_1.sqrt())
+    guess, x = x_hat(torch.ones(len(x0), dtype=torch.int64)).cpu().double(), x0.cpu().double()
+    log_p = log_probability_of_level(x, guess, beta_1.sqrt(), levels)
     return (L_T + middle - log_p.flatten(1).sum(1)).float()
+
+
+def log_probability_of_level(x, mean, std, levels):
+    """The log-probability that N(mean, std^2), rounded to the nearest of ``levels`` from -1 to 1, is ``x``; float64."""
+    half = 1 / (levels - 1)
+    upper, lower = (x + half - mean) / std, (x - half - mean) / std
+    upper, lower = upper.masked_fill(x > 1 - half, torch.inf), lower.masked_fill(x < half - 1, -torch.inf)
+    swap = lower > 0  # in the upper tail differences of probabilities near 1 would cancel
+    upper, lower = torch.where(swap, -lower, upper), torch.where(swap, -upper, lower)
+    big, small = torch.special.log_ndtr(upper), torch.special.log_ndtr(lower)
+    return big + torch.log(-torch.expm1(small - big))
 
 
 def flow_matching(name, device):

@@ -80,7 +80,7 @@ def unpack(text) -> torch.Tensor:
     return 2 * torch.from_numpy(bits).view(-1, 1, 28, 28).float() - 1
 
 
-def _hardware():
+def hardware():
     if gc.device().type == "cuda":
         return torch.cuda.get_device_name()
     try:
@@ -90,7 +90,7 @@ def _hardware():
         return platform.processor() or platform.machine()
 
 
-def _commit():
+def commit():
     """The commit of the code and its date, or None outside a repository."""
     command = ["git", "log", "-1", "--format=%h, %cs"]
     try:
@@ -104,8 +104,8 @@ def assemble(paths, path, plan, workers, minutes):
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     threads = ", one thread each" if gc.device().type == "cpu" else ""
     content = {
-        "code": fingerprint(), "commit": _commit(), "written": time.strftime("%Y-%m-%d"), "profile": gc.profile(),
-        "hardware": f"{_hardware()}; {workers} runs side by side{threads}", "torch": torch.__version__,
+        "code": fingerprint(), "commit": commit(), "written": time.strftime("%Y-%m-%d"), "profile": gc.profile(),
+        "hardware": f"{hardware()}; {workers} runs side by side{threads}", "torch": torch.__version__,
         "data": f"{gc.data.mnist('train').name}, binarized with seed 0 (train) and 1 (test)",
         "minutes of the last call": round(minutes, 1),
         "plan": plan,

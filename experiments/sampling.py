@@ -12,29 +12,34 @@ matrices.
 import torch
 from torch.nn.functional import pad
 
-from gencourse.nets import GPT, GatedPixelCNN, PixelCNN, PixelRNN
+from gencourse.nets import GPT, GatedPixelCNN, PixelRNN
 from gencourse.nets.pixelcnn import gate
-from gencourse.nets.pixelrnn import lstm_cell
+from gencourse.nets.pixelrnn import RowLSTM, lstm_cell
 
 BEGIN = 2  # the token in front of the pixels of a GPT, which are tokens 0 and 1
 
 
 @torch.no_grad()
-def draw(model, uniform):
+def draw(model, uniform, begin=BEGIN):
     """Binary images from ``uniform`` (B, H, W) in [0, 1): pixel i is 1 where uniform_i < p(x_i = 1 | x_<i).
 
     Args:
-        model: a PixelCNN, GatedPixelCNN without classes, PixelRNN of kind "row", or GPT with tokens 0, 1 and BEGIN.
+        model: a PixelCNN, GatedPixelCNN without classes, PixelRNN, or GPT with tokens 0, 1 and ``begin``.
         uniform: random numbers on the device of the model.
+        begin: the token in front of the pixels of a GPT.
 
     Returns:
         (B, 1, H, W) of zeros and ones.
 
+    >>> from gencourse.nets import PixelCNN
     >>> draw(PixelCNN(hidden=4, blocks=1), torch.rand(2, 5, 5)).shape
     torch.Size([2, 1, 5, 5])
     """
-    ways = {PixelCNN: _pixelcnn, GatedPixelCNN: _gated, PixelRNN: _row_lstm, GPT: _gpt}
-    return ways[type(model)](model, uniform)
+    if isinstance(model, GPT):
+        return _gpt(model, uniform, begin)
+    if isinstance(model, PixelRNN):
+        return (_row_lstm if isinstance(model.layers[0], RowLSTM) else _diagonal)(model, uniform)
+    return (_gated if isinstance(model, GatedPixelCNN) else _pixelcnn)(model, uniform)
 
 
 def _matrix(weight):
@@ -129,8 +134,42 @@ def _row_lstm(model, uniform):
     return x[reach:, reach:-reach, 0].permute(2, 0, 1)[:, None]
 
 
-def _gpt(model, uniform):
-    new = torch.full((len(uniform), 1), BEGIN, device=uniform.device)
+def _diagonal(model, uniform):
+    count, height, width = uniform.shape
+    position = model.position(uniform[:, None])[0]
+    reach, first = _masked_conv(model.conv_in)
+    x = uniform.new_zeros(height + reach, width + 2 * reach, 1, count)
+    n = model.layers[0].hidden
+    gates = [layer.input_to_state.weight[:, :, 0, 0].chunk(2) for layer in model.layers]  # to the left and right LSTM
+    biases = [layer.input_to_state.bias[:, None].chunk(2) for layer in model.layers]
+    rows = [uniform.new_zeros(2, width, n, count) for _ in model.layers]  # h of the row above; mirrored for the right
+    for i in range(height):
+        left = [(uniform.new_zeros(n, count), uniform.new_zeros(n, count)) for _ in model.layers]
+        seen = [uniform.new_zeros(width, len(position), count) for _ in model.layers]  # what each layer reads
+        for j in range(width):
+            h = _apply(first, model.conv_in.bias + position[:, i, j], x[i : i + reach + 1, j : j + 2 * reach + 1])
+            for k, (layer, back) in enumerate(zip(model.layers, model.back, strict=True)):
+                seen[k][j] = h
+                state = torch.cat([rows[k][0, j], left[k][0]])  # above, before
+                inputs = gates[k][0] @ h + biases[k][0] + layer.state_to_state[0].T @ state
+                new, c = lstm_cell(inputs, left[k][1], dim=0)
+                left[k] = new, c
+                rows[k][0, j] = new
+                right = rows[k][1, width - 1 - j]  # of the row above: zeros in the first
+                h = h + _apply(back.weight[:, :, 0, 0], back.bias, new + right)
+            x[i + reach, j + reach, 0] = _pixel(model, h, uniform[:, i, j])
+        for k, layer in enumerate(model.layers):  # the right LSTM follows when the row is known
+            before = uniform.new_zeros(n, count), uniform.new_zeros(n, count)
+            for j in range(width):
+                state = torch.cat([rows[k][1, j], before[0]])
+                inputs = gates[k][1] @ seen[k][width - 1 - j] + biases[k][1] + layer.state_to_state[1].T @ state
+                before = lstm_cell(inputs, before[1], dim=0)
+                rows[k][1, j] = before[0]
+    return x[reach:, reach:-reach, 0].permute(2, 0, 1)[:, None]
+
+
+def _gpt(model, uniform, begin):
+    new = torch.full((len(uniform), 1), begin, device=uniform.device)
     cache, pixels = None, []
     for u in uniform.flatten(1).unbind(1):
         logits, cache = model.forward_cached(new, cache)

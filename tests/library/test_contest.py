@@ -13,7 +13,7 @@ from waking import awake
 
 import gencourse as gc
 from experiments import contest, results
-from experiments.entrants import RECIPES, ddpm_bound, make
+from experiments.entrants import RECIPES, ddpm_bound, log_probability_of_level, make
 from experiments.sampling import BEGIN, draw
 
 SMALL = {
@@ -22,6 +22,7 @@ SMALL = {
     "gated": lambda: gc.nets.GatedPixelCNN(8, 3, 3),
     "gated, kernel 5": lambda: gc.nets.GatedPixelCNN(8, 2, 5),
     "row LSTM": lambda: gc.nets.PixelRNN("row", 8, 2),
+    "diagonal BiLSTM": lambda: gc.nets.PixelRNN("diagonal", 8, 2),
     "GPT": lambda: gc.nets.GPT(3, 49, 8, 2, 2),
 }
 
@@ -61,11 +62,23 @@ def test_the_bound_of_diffusion_is_tight_for_the_best_network():
     gc.seed_everything(0)
     bits = torch.rand(64, 1, 28, 28).round()
     entropy = 784 * torch.tensor(2.0).log()
-    nats = ddpm_bound(best, schedule, bits, 50)
+    nats = ddpm_bound(best, schedule, 2 * bits - 1, 50)
     error = nats.std() / 8
     assert entropy - 4 * error < nats.mean() < 1.03 * entropy + 4 * error
-    worse = ddpm_bound(lambda x_t, t: best(x_t, t, 1.0), schedule, bits, 50)
+    worse = ddpm_bound(lambda x_t, t: best(x_t, t, 1.0), schedule, 2 * bits - 1, 50)
     assert worse.mean() > nats.mean() + 10
+
+
+def test_the_probabilities_of_grey_levels_add_up_and_are_those_of_the_normal_distribution():
+    mean, std = torch.tensor([-1.3, 0.0, 0.2, 0.999]).double()[:, None], torch.tensor(0.01).double()
+    for levels in (2, 5, 256):
+        x = torch.linspace(-1, 1, levels).double().expand(4, -1)
+        log_p = log_probability_of_level(x, mean, std, levels)
+        torch.testing.assert_close(log_p.exp().sum(1), torch.ones(4).double())
+        assert log_p.isfinite().all()  # also a hundred standard deviations away, on both sides
+    inside = log_probability_of_level(torch.tensor([0.2]).double(), torch.tensor([0.21]).double(), std, 11)
+    cdf = torch.distributions.Normal(0.21, 0.01).cdf
+    torch.testing.assert_close(inside.exp(), (cdf(torch.tensor([0.3])) - cdf(torch.tensor([0.1]))).double())
 
 
 def test_the_two_sample_test_tells_what_can_be_told():

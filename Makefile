@@ -4,7 +4,7 @@ LAB_ARGS ?=
 ARGS ?=
 NB ?=
 
-.PHONY: help lab lecture test test-all book pdf links slides student run showdown doctor lint
+.PHONY: help lab lecture test test-all book pdf links slides student run showdown marathon doctor lint
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -44,6 +44,9 @@ run:  ## run one notebook and save its outputs: make run NB=02_gan
 
 showdown:  ## the contest of 10_showdown: an hour on two cores, goes on where it was stopped (ARGS="--folder DIR")
 	@$(PYTHON) course.py showdown $(ARGS)
+
+marathon:  ## train every finished model, for hours; goes on where it was stopped (ARGS="--only DDPM", ARGS=--list)
+	@$(PYTHON) course.py marathon $(ARGS)
 
 lint:  ## ruff over library, tests and notebooks
 	@$(PYTHON) course.py lint

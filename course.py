@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The course's commands on every system: python3 course.py lab | lecture | test | test-all | book | pdf | links |
-slides | student | run NB | showdown | doctor | lint.
+slides | student | run NB | showdown | marathon | doctor | lint.
 
 `make lab` is the same as `python3 course.py lab`. Each command first makes `.venv` ready when it is missing
 or stale: with uv where it is installed, which also fetches a Python when there is none, else with Python's own
@@ -21,7 +21,7 @@ VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 14)
 ANY = ">={}.{},<{}.{}".format(*OLDEST, NEWEST[0], NEWEST[1] + 1)  # as uv reads it
 COMMANDS = ("lab", "lecture", "test", "test-all", "book", "pdf", "links", "slides", "student", "run", "showdown",
-            "doctor", "lint", "setup")  # fmt: skip
+            "marathon", "doctor", "lint", "setup")  # fmt: skip
 PARALLEL = ["-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "--durations", "12"]
 
 
@@ -132,6 +132,8 @@ def main(arguments):
         call([python, "book/tools/doctor.py", *rest])
     elif command == "showdown":
         call([python, "-m", "experiments.contest", *rest])
+    elif command == "marathon":
+        call([python, "-m", "experiments.marathon", *rest])
     elif command == "lint":
         call(lint)
 

@@ -57,28 +57,34 @@ def load_or_train(name, train, snapshots=9, **networks):
         warnings.warn(f"There are no finished weights of {name}: this cell trains now.", stacklevel=2)
     result = train()
     if os.environ.get("GENCOURSE_SAVE_WEIGHTS") and not getattr(result, "interrupted", False):
-        content = {
-            "networks": {key: _pack(net.state_dict(), snapshots) for key, net in networks.items()},
-            "result": _pack(result, snapshots),
-            "random state": torch.get_rng_state(),
-            "card": {"name": name, **{key: getattr(result, key, None) for key in ("steps", "seconds")}},
-        }
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        compressed = lzma.compress(buffer.getvalue(), filters=FILTERS)
-        replace_file(Path(os.environ["GENCOURSE_SAVE_WEIGHTS"], file), lambda out: out.write(compressed))
+        path = Path(os.environ["GENCOURSE_SAVE_WEIGHTS"], file)
+        card = {"name": name, **{key: getattr(result, key, None) for key in ("steps", "seconds")}}
+        save_weights(path, networks, card, snapshots, result=result)
     return result
+
+
+def save_weights(path, networks, card, snapshots=9, result=None):
+    """Write networks, the result of their training and its card to ``path``, a file .pt.xz; float32 as float16."""
+    content = {
+        "networks": {key: _pack(net.state_dict(), snapshots) for key, net in networks.items()},
+        "result": _pack(result, snapshots),
+        "random state": torch.get_rng_state(),
+        "card": card,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    replace_file(path, lambda out: out.write(lzma.compress(buffer.getvalue(), filters=FILTERS)))
 
 
 def load_weights(name, **networks) -> dict:
     """Load finished weights into networks of the same kinds as were trained.
 
     Args:
-        name: as for :func:`load_or_train`.
+        name: as for :func:`load_or_train`, or "finished/" and a model of ``make marathon``, e.g. "finished/dcgan".
         **networks: under the names that they had there.
 
     Returns:
-        The card of that training: its name, and steps and seconds where it was a single run.
+        The card of that training: its name, steps, seconds; of the marathon also recipe, hardware, curve and measures.
 
     Raises:
         DataError: if there is no such file, or it is damaged, or was made for other networks.
@@ -87,7 +93,7 @@ def load_weights(name, **networks) -> dict:
 
 
 def _file(name):
-    ok = re.fullmatch(r"\d\d_[a-z_]+/[a-z0-9-]+", name)
+    ok = re.fullmatch(r"(\d\d_[a-z_]+|finished)/[a-z0-9-]+", name)
     require(ok, "name", name, "notebook and run in lower-case letters, digits and hyphens, e.g. '03_dcgan/digits'")
     return f"{name}.pt.xz"
 
@@ -108,6 +114,17 @@ def _load(file, networks):
     except (KeyError, RuntimeError) as error:
         raise DataError(f"The finished weights {file} were made for other networks than these ({error}).") from error
     return content
+
+
+def write_checksums(weights, stem):
+    """Write the checksums of one folder of finished files into weights/SHA256SUMS, in place of its old ones."""
+    listed = weights / "SHA256SUMS"
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
+    lines = [line for line in lines if not line.split()[1].startswith(f"{stem}/")]
+    for file in [path for path in (weights / stem).glob("*") if path.suffix in (".xz", ".npz")]:
+        lines.append(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {stem}/{file.name}")
+    if lines or listed.exists():
+        listed.write_text("".join(f"{line}\n" for line in sorted(lines, key=lambda line: line.split()[1])), "utf-8")
 
 
 def _pack(v, snapshots):

@@ -11,7 +11,6 @@
 """
 
 import argparse
-import hashlib
 import os
 import re
 import shutil
@@ -102,25 +101,16 @@ def run(path):
 
 def keep(made, weights, nb):
     """Replace the finished weights of a notebook by those that its run made, and tie them to it."""
+    import gencourse.weights
+
     stem, known = made.name, nb["metadata"]["gencourse"]
     shutil.rmtree(weights / stem, ignore_errors=True)
     known.pop("weights", None)
     if made.is_dir():
         shutil.copytree(made, weights / stem)
-    write_checksums(weights, stem)
+    gencourse.weights.write_checksums(weights, stem)
     if made.is_dir():
         known["weights"] = rules.weights_digest(weights, stem)
-
-
-def write_checksums(weights, stem):
-    """Write the checksums of a notebook's finished weights into weights/SHA256SUMS, in place of its old ones."""
-    listed = weights / "SHA256SUMS"
-    lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
-    lines = [line for line in lines if not line.split()[1].startswith(f"{stem}/")]
-    for file in sorted((weights / stem).glob("*.pt.xz")):
-        lines.append(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {stem}/{file.name}")
-    if lines or listed.exists():
-        listed.write_text("".join(f"{line}\n" for line in sorted(lines, key=lambda line: line.split()[1])), "utf-8")
 
 
 def measure(path):

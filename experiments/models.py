@@ -1,0 +1,649 @@
+"""How each finished model is trained: networks, step, batches, samples, and how good they are.
+
+One function a family, which makes a :class:`Training`; ``recipes`` compares their options at equal seconds, and
+``marathon`` trains the plan at the end of this file.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, one_hot
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.optim import Adam, AdamW, RMSprop
+from torch.optim.lr_scheduler import LambdaLR
+
+import gencourse as gc
+
+from .entrants import ddpm_bound, update
+from .sampling import draw
+
+LATENT = 64
+SAMPLES = 2000  # that are kept of each finished model
+FEW = gc.by_profile(smoke=20, laptop=2000, gpu=2000)  # samples for a point of a curve
+MANY = gc.by_profile(smoke=60, laptop=10_000, gpu=10_000)  # samples or test images for the card
+
+
+@dataclass
+class Training:
+    """All that one training is made of."""
+
+    step: Callable  # as for gc.fit
+    batches: Iterator  # as for gc.fit
+    state: dict  # name -> everything that the step changes, as for gc.fit
+    networks: dict  # name -> network whose weights make the samples
+    sample: Callable  # of a count and a generator on the CPU -> samples
+    quality: Callable  # of nothing -> {"FID": ...} or {"nats": ...}, in seconds
+    final: Callable  # the same of many samples, or of the whole test set, in minutes
+
+
+# ---- what the families share ----
+
+
+def warm_up_and_cosine(optimizer, steps, warm_up=0.05):
+    """A scheduler: the rate rises for a twentieth of the steps, and falls along a cosine to 0 in the rest."""
+
+    def factor(i):
+        share = (i + 1) / (steps + 1)
+        return min(share / warm_up, 0.5 + 0.5 * math.cos(math.pi * max(share - warm_up, 0) / (1 - warm_up)))
+
+    return LambdaLR(optimizer, factor)
+
+
+def clipped_update(optimizer, loss):
+    """One step of the optimizer along a gradient that is shortened to length 1 where it is longer."""
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_([w for group in optimizer.param_groups for w in group["params"]], 1.0)
+    optimizer.step()
+
+
+def random_numbers(distribution, generator, count, *shape):
+    """``distribution(count, *shape)``, the same on every device; the first ones do not depend on the count."""
+    return distribution(max(count, SAMPLES), *shape, generator=generator)[:count].to(gc.device())
+
+
+def in_parts(function, *tensors, size=500):
+    """``function`` of some tensors, or Nones, ``size`` rows at a time; the results in one tensor, on the CPU."""
+    starts = range(0, len(tensors[0]), size)
+    pieces = ([None if v is None else v[i : i + size] for v in tensors] for i in starts)
+    return torch.cat([function(*piece).cpu() for piece in pieces])
+
+
+def labels(count, classes):
+    """The classes 0, 1, ... in turn; None for a model without."""
+    return torch.arange(count, device=gc.device()) % classes if classes else None
+
+
+class Conditional(nn.Module):
+    """A network that also reads the class: as numbers beside a vector, or as planes beside an image."""
+
+    def __init__(self, net, classes):
+        super().__init__()
+        self.net, self.classes = net, classes
+
+    def forward(self, x, y=None):
+        if y is None:
+            return self.net(x)
+        channels = one_hot(y, self.classes).to(x.dtype).view(len(x), -1, *[1] * (x.ndim - 2))
+        return self.net(torch.cat([x, channels.expand(-1, -1, *x.shape[2:])], 1))
+
+
+def fid_quality(sample, data):
+    """Two functions that return the FID of samples against the test images: of few, and of many."""
+    classifier = gc.metrics.digit_classifier()
+    known = gc.metrics.features(classifier, data("test", gc.device()).x)
+
+    def quality(count=FEW):
+        images = sample(count, torch.Generator().manual_seed(1)).to(gc.device())
+        return {"FID": gc.metrics.image_fid(classifier, known, images)}
+
+    return quality, partial(quality, MANY)
+
+
+def thumbnail_quality(sample, real):
+    """Two functions for images in colour: the Fréchet distance of their thumbnails of 8 x 8 pixels."""
+
+    def thumbnails(x):
+        return adaptive_avg_pool2d(x.cpu(), 8).flatten(1)
+
+    def quality(count=FEW // 4):
+        images = sample(count, torch.Generator().manual_seed(1))
+        return {"distance of thumbnails": gc.metrics.fid(thumbnails(real), thumbnails(images))}
+
+    return quality, partial(quality, FEW)
+
+
+def nats_quality(nats, data):
+    """Two functions that return the mean of ``nats`` over statically binarized test images: some, and all."""
+    bits = gc.data.binarize(data("test", gc.device()).x, seed=1)
+    bits = bits[torch.randperm(len(bits), generator=torch.Generator().manual_seed(0)).to(bits.device)]
+
+    @torch.no_grad()
+    def quality(count=FEW // 2):
+        return {"nats": in_parts(nats, bits[:count], size=100).mean().item()}
+
+    return quality, partial(quality, MANY)
+
+
+def batches_of_bits(images, batch, dynamic, seed):
+    """Batches (x, y), and a function that makes x black and white: afresh in each step, or as once drawn."""
+    x = images.x if dynamic else gc.data.binarize(images.x, seed=0)
+    return gc.batches((x, images.y), batch, seed), gc.data.binarize if dynamic else lambda x: x
+
+
+# ---- GANs ----
+
+OBJECTIVES = {  # of D and of G, each of the scores of data and of samples
+    "logistic": (gc.losses.discriminator_loss, lambda real, fake: gc.losses.generator_loss(fake)),
+    "relativistic": (gc.losses.relativistic_discriminator_loss, gc.losses.relativistic_generator_loss),
+    "wasserstein": (gc.losses.critic_loss, lambda real, fake: gc.losses.critic_generator_loss(fake)),
+}
+
+
+class Counter:
+    """Counts steps, for what does not happen in each; kept in checkpoints."""
+
+    n = 0
+
+    def state_dict(self):
+        return {"n": self.n}
+
+    def load_state_dict(self, state):
+        self.n = state["n"]
+
+
+def adversarial(
+    steps, objective="logistic", *, data=gc.data.mnist, networks="DCGAN", channels=(64, 32), channels_D=(32, 64),
+    latent=LATENT, classes=0, batch_norm=True, spectral=False, gamma=0.0, lazy=1, clip=0.0, k=1,
+    batch=64, lr=1e-3, lr_D=None, betas=(0.5, 0.999), cosine=True, ema=0.999, seed=0,
+):  # fmt: skip
+    """Every GAN of the course.
+
+    Args:
+        objective: "logistic", "relativistic" or "wasserstein".
+        networks: "DCGAN" or "MLP".
+        batch_norm, spectral: what normalizes D.
+        gamma: weight of the penalty: R1 and R2, or that of WGAN-GP where the objective is "wasserstein".
+        lazy: the penalty comes in every so many steps, and is then so many times as large.
+        clip: the box of WGAN's weights; 0 for none. The optimizer is then RMSProp.
+        k: steps of D for each of G.
+        cosine: whether the rates fall along a cosine.
+        ema: the decay of the average of G's weights, which makes the samples; 0 for the last weights.
+    """
+    device = gc.device()
+    gc.seed_everything(seed)
+    images = data("train", device)
+    shape = tuple(images.x.shape[1:])
+    if networks == "MLP":
+        G, D = gc.nets.MLPGenerator(latent, image_shape=shape), gc.nets.MLPDiscriminator(image_shape=shape)
+    else:
+        G = gc.nets.DCGANGenerator(latent + classes, channels, shape)
+        D = gc.nets.DCGANDiscriminator(channels_D, (shape[0] + classes, *shape[1:]), batch_norm)
+    for layer in [layer for layer in D.modules() if spectral and isinstance(layer, nn.Conv2d | nn.Linear)]:
+        spectral_norm(layer)
+    G, D = Conditional(G, classes).to(device), Conditional(D, classes).to(device)
+    make = partial(RMSprop) if clip else partial(Adam, betas=betas, fused=True)
+    opt_G, opt_D = make(G.parameters(), lr), make(D.parameters(), lr_D or lr)
+    average, counter = gc.ema(G, ema), Counter()
+    schedulers = {}
+    if cosine:
+        schedulers = {"scheduler_G": warm_up_and_cosine(opt_G, steps), "scheduler_D": warm_up_and_cosine(opt_D, steps)}
+    objective_D, objective_G = OBJECTIVES[objective]
+
+    def scores(x, fake, y):
+        """Of data and samples; in one batch, unless batch norm would mix them."""
+        if batch_norm:
+            return D(x, y), D(fake, y)
+        return D(torch.cat([x, fake]), twice(y)).chunk(2)
+
+    def twice(y):
+        return None if y is None else torch.cat([y, y])
+
+    def penalty(x, fake, y):
+        if objective == "wasserstein":
+            return gc.losses.gradient_penalty(lambda x: D(x, y), x, fake)
+        return gc.losses.zero_centred_penalty(lambda x: D(x, twice(y)), torch.cat([x, fake]))  # R1 and R2 at once
+
+    def step(batch):
+        x, y = batch if classes else (batch, None)
+        fake = G(torch.randn(len(x), latent, device=device), y)
+        loss_D = objective_D(*scores(x, fake.detach(), y)).mean()
+        if gamma and counter.n % lazy == 0:
+            update(opt_D, loss_D + lazy * gamma * penalty(x, fake.detach(), y).mean())
+        else:
+            update(opt_D, loss_D)
+        if clip:
+            for w in D.parameters():
+                w.data.clamp_(-clip, clip)
+        counter.n += 1
+        if counter.n % k == 0:
+            D.requires_grad_(False)  # saves their gradients, which nobody wants here
+            real_score = D(x, y) if objective == "relativistic" else None
+            update(opt_G, objective_G(real_score, D(fake, y)).mean())
+            D.requires_grad_(True)
+            average.update_parameters(G)
+        for scheduler in schedulers.values():
+            scheduler.step()
+        return {"loss_D": loss_D}
+
+    best = average.module.requires_grad_(False)
+
+    def sample(count, generator):
+        best.eval()  # batch norm with the statistics of the training
+        return in_parts(best, random_numbers(torch.randn, generator, count, latent), labels(count, classes))
+
+    quality = fid_quality(sample, data) if shape == (1, 28, 28) else thumbnail_quality(sample, images.x)
+    state = {"G": G, "D": D, "opt_G": opt_G, "opt_D": opt_D, "average": average, "counter": counter, **schedulers}
+    stream = gc.batches((images.x, images.y) if classes else images.x, batch, seed)
+    return Training(step, stream, state, {"G": best.net}, sample, *quality)
+
+
+# ---- diffusion and flow matching ----
+
+
+def heun(velocity, x, steps):
+    """Heun's method for dx/dt = velocity(x, t) from t = 0 to 1, the last step by Euler's: 2 steps - 1 evaluations."""
+    for i in range(steps):
+        t, s = (torch.full((len(x),), j / steps, device=x.device) for j in (i, i + 1))
+        slope = velocity(x, t)
+        if i + 1 < steps:
+            slope = (slope + velocity(x + slope / steps, s)) / 2
+        x = x + slope / steps
+    return x
+
+
+def diffusion(
+    steps, objective="velocity", *, data=gc.data.mnist, times="logit-normal", channels=(32, 64), patch=2, blocks=1,
+    classes=0, unlabelled=0.2, batch=64, lr=2e-3, ema=0.998, seed=0,
+):  # fmt: skip
+    """DDPM and flow matching, with classes and without.
+
+    Args:
+        objective: "velocity" for flow matching, "v" for DDPM.
+        times: "uniform" or "logit-normal": the sigmoid of a Gaussian, which seldom draws the ends.
+        unlabelled: the share of images whose class is not told, for guidance.
+    """
+    device = gc.device()
+    gc.seed_everything(seed)
+    images = data("train", device)
+    net = gc.nets.UNet(channels, patch=patch, blocks=blocks, classes=classes)
+    net.to(device, memory_format=torch.channels_last)  # convolutions are then quicker
+    average, optimizer = gc.ema(net, ema), Adam(net.parameters(), lr, betas=(0.9, 0.99), fused=True)
+    scheduler = warm_up_and_cosine(optimizer, steps)
+    schedule = gc.diffusion.cosine_schedule().to(device)
+
+    def noised(x):
+        """What the network sees, its time, and its target."""
+        eps = torch.randn_like(x)
+        share = torch.rand(len(x), device=device)
+        if times == "logit-normal":
+            share = torch.randn(len(x), device=device).sigmoid()
+        if objective == "velocity":
+            x_t, velocity = gc.diffusion.flow_path(eps, x, share)
+            return x_t, 1000 * share, velocity
+        t = (share * schedule.T).long().clamp(max=schedule.T - 1) + 1
+        x_t = gc.diffusion.q_sample(x, t, eps, schedule)
+        return x_t, t, gc.diffusion.convert(x_t, t, schedule, eps=eps).v
+
+    def step(batch):
+        x, y = batch if classes else (batch, None)
+        if classes:
+            y = torch.where(torch.rand(len(y), device=device) < unlabelled, classes, y)
+        x_t, t, target = noised(x)
+        loss = (target - net(x_t, t, y)).square().mean()
+        update(optimizer, loss)
+        scheduler.step()
+        average.update_parameters(net)
+        return {"loss": loss}
+
+    best = average.module.requires_grad_(False)
+
+    def denoise(x, y, steps):
+        if objective == "velocity":
+            return heun(lambda x, t: best(x, 1000 * t, y), x, steps)
+        predict = lambda x, t: gc.diffusion.convert(x, t, schedule, v=best(x, t, y)).eps
+        *_, x0 = gc.samplers.ddim(predict, x, schedule, steps=2 * steps - 1)  # as many evaluations
+        return x0
+
+    def sample(count, generator, steps=25):
+        x = random_numbers(torch.randn, generator, count, 1, 28, 28)
+        return in_parts(partial(denoise, steps=steps), x, labels(count, classes)).clamp(-1, 1)
+
+    quality, _ = fid_quality(partial(sample, steps=10), data)
+    _, fid_of_many = fid_quality(sample, data)
+
+    def final():
+        if objective != "v" or classes:
+            return fid_of_many()
+        levels = ((data("test", device).x[:MANY] + 1) * 127.5).round() / 127.5 - 1
+        nats = in_parts(lambda x: ddpm_bound(best, schedule, x, times=20, levels=256), levels)
+        return {**fid_of_many(), "bits/dim": gc.likelihoods.bits_per_dim(nats.mean().item(), 784)}
+
+    state = {"net": net, "average": average, "optimizer": optimizer, "scheduler": scheduler}
+    stream = gc.batches((images.x, images.y) if classes else images.x, batch, seed)
+    return Training(step, stream, state, {"net": best}, sample, quality, final)
+
+
+# ---- VAEs ----
+
+
+def vae(
+    steps, *, data=gc.data.mnist, channels=(16, 32), hidden=128, latent=32, classes=0, dynamic=True,
+    batch=64, lr=2e-3, ema=0.998, seed=0,
+):  # fmt: skip
+    """VAE and conditional VAE of binarized images.
+
+    Args:
+        dynamic: whether pixels are drawn afresh in each step; else once.
+    """
+    device = gc.device()
+    gc.seed_everything(seed)
+    stream, to_bits = batches_of_bits(data("train", device), batch, dynamic, seed)
+    encoder = Conditional(gc.nets.ConvEncoder(latent, channels, hidden, (1 + classes, 28, 28)), classes)
+    decoder = Conditional(gc.nets.ConvDecoder(latent + classes, channels[::-1], hidden), classes)
+    model = nn.ModuleDict({"encoder": encoder, "decoder": decoder}).to(device)
+    average, optimizer = gc.ema(model, ema), Adam(model.parameters(), lr, fused=True)
+    scheduler = warm_up_and_cosine(optimizer, steps)
+
+    def step(batch):
+        x, y = to_bits(batch[0]), batch[1] if classes else None
+        mu, logvar = model["encoder"](x, y)
+        z = mu + (logvar / 2).exp() * torch.randn_like(mu)
+        kl = gc.likelihoods.gaussian_kl(mu, logvar).mean()
+        reconstruction = gc.likelihoods.bernoulli_log_prob(model["decoder"](z, y), x).mean()
+        update(optimizer, kl - reconstruction)
+        scheduler.step()
+        average.update_parameters(model)
+        return {"-ELBO": kl - reconstruction, "KL": kl}
+
+    best = average.module.requires_grad_(False)
+
+    def sample(count, generator):
+        """The probability of each pixel, as grey images in [-1, 1]."""
+        z = random_numbers(torch.randn, generator, count, latent)
+        return in_parts(lambda z, y: 2 * best["decoder"](z, y).sigmoid() - 1, z, labels(count, classes))
+
+    def bound(x, y, k):
+        """Minus the importance-weighted bound with k samples, (B,)."""
+        mu, logvar = best["encoder"](x, y)
+        log_weights = []
+        for eps in torch.randn(k, *mu.shape, device=device).split(50):
+            z = mu + (logvar / 2).exp() * eps  # (50, B, latent)
+            logits = best["decoder"](z.flatten(0, 1), None if y is None else y.repeat(len(eps)))
+            log_p = gc.likelihoods.bernoulli_log_prob(logits, x.repeat(len(eps), 1, 1, 1)).view(len(eps), -1)
+            log_weights.append(log_p + 0.5 * (eps.square() + logvar - z.square()).sum(-1))
+        return -gc.likelihoods.importance_bound(torch.cat(log_weights))
+
+    test = data("test", device)
+    order = torch.randperm(len(test.x), generator=torch.Generator().manual_seed(0)).to(device)
+    bits, classes_of_bits = gc.data.binarize(test.x, seed=1)[order], test.y[order] if classes else None
+
+    def bounds(k, count):
+        y = None if classes_of_bits is None else classes_of_bits[:count]
+        return in_parts(partial(bound, k=k), bits[:count], y, size=100)
+
+    def final():
+        """-L_5000 of all test images: -L_50 of all, and how much lower -L_5000 is on some of them."""
+        k = gc.by_profile(smoke=100, laptop=5000, gpu=5000)
+        gain = bounds(k, FEW // 4) - bounds(50, FEW // 4)
+        return {"nats": (bounds(50, MANY).mean() + gain.mean()).item()}
+
+    state = {"model": model, "average": average, "optimizer": optimizer, "scheduler": scheduler}
+    networks = {"encoder": best["encoder"].net, "decoder": best["decoder"].net}
+    return Training(step, stream, state, networks, sample, lambda: {"nats": bounds(50, FEW // 4).mean().item()}, final)
+
+
+def vq_vae(steps, *, codewords=64, size=16, hidden=48, blocks=3, share=1 / 3, batch=64, lr=2e-3, lr_prior=5e-3, seed=0):
+    """VQ-VAE of binarized digits, and its prior, a gated PixelCNN over the codes, given the class.
+
+    The rate of the VQ-VAE falls to 0 within ``share`` of the steps, so that the prior ends on codes that stand still.
+    """
+    device = gc.device()
+    gc.seed_everything(seed)
+    stream, to_bits = batches_of_bits(gc.data.mnist("train", device), batch, True, seed)
+    vq = gc.nets.VQVAE(codewords, size).to(device)
+    prior = gc.nets.GatedPixelCNN(hidden, blocks, image_channels=codewords, outputs=codewords, classes=10).to(device)
+    average, opt_vq = gc.ema(prior), Adam(vq.parameters(), lr, fused=True)
+    opt_prior = AdamW(prior.parameters(), lr_prior, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    scheduler_vq, scheduler_prior = warm_up_and_cosine(opt_vq, share * steps), warm_up_and_cosine(opt_prior, steps)
+    usage = nn.Module()
+    usage.register_buffer("shares", torch.full((codewords,), 0.1, device=device))
+
+    def code_logits(net, codes, y):
+        return net(one_hot(codes, codewords).movedim(3, 1).float(), y)  # (B, codewords, 7, 7)
+
+    def squared_distance(a, b):
+        return (a - b).square().flatten(1).sum(1).mean()
+
+    def step(batch):
+        x, y = to_bits(batch[0]), batch[1]
+        z_e = vq.encoder(x)
+        e, codes = vq.quantize(z_e)
+        log_p = gc.likelihoods.bernoulli_log_prob(vq.decoder(z_e + (e - z_e).detach()), x).mean()
+        if scheduler_vq.last_epoch < share * steps:
+            update(opt_vq, squared_distance(z_e.detach(), e) + 0.25 * squared_distance(z_e, e.detach()) - log_p)
+            scheduler_vq.step()
+            revive(vq.codebook, usage.shares, codes, z_e.detach())
+        nats = cross_entropy(code_logits(prior, codes, y), codes, reduction="none").flatten(1).sum(1).mean()
+        clipped_update(opt_prior, nats)
+        scheduler_prior.step()
+        average.update_parameters(prior)
+        return {"-log p(x | codes)": -log_p, "-log p(codes)": nats}
+
+    best = average.module.requires_grad_(False)
+
+    @torch.no_grad()
+    def decode(uniform, y):
+        codes = torch.zeros(uniform.shape, dtype=torch.int64, device=device)
+        for row in range(7):
+            for column in range(7):
+                p = code_logits(best, codes, y)[:, :, row, column].softmax(1)
+                codes[:, row, column] = choose(p, uniform[:, row, column])
+        return 2 * vq.decoder(vq.lookup(codes)).sigmoid() - 1
+
+    def sample(count, generator):
+        return in_parts(decode, random_numbers(torch.rand, generator, count, 7, 7), labels(count, 10))
+
+    state = {"vq": vq, "prior": prior, "average": average, "usage": usage, "opt_vq": opt_vq, "opt_prior": opt_prior,
+             "scheduler_vq": scheduler_vq, "scheduler_prior": scheduler_prior}  # fmt: skip
+    return Training(step, stream, state, {"vq": vq, "prior": best}, sample, *fid_quality(sample, gc.data.mnist))
+
+
+@torch.no_grad()
+def revive(codebook, shares, codes, z_e):
+    """Codewords that hardly any place chooses move to vectors of the batch; ``shares`` are running means."""
+    shares.mul_(0.98).add_(0.02 * codes.flatten().bincount(minlength=len(codebook)) / codes.numel())
+    vectors = z_e.permute(0, 2, 3, 1).flatten(0, 2)
+    some = vectors[torch.randint(len(vectors), (len(codebook),), device=codebook.device)]
+    dead = shares < 1e-3  # not asked whether there are any: a GPU would have to wait
+    codebook.copy_(torch.where(dead[:, None], some, codebook))
+    shares.copy_(torch.where(dead, 0.1, shares))
+
+
+def choose(p, uniform):
+    """From each row of ``p`` (B, K) the first index at which the sum of the probabilities exceeds ``uniform`` (B,)."""
+    return (p.cumsum(1) <= uniform[:, None]).sum(1).clamp(max=p.shape[1] - 1)
+
+
+# ---- one pixel, or one character, after another ----
+
+
+def pixel_by_pixel(steps, make, *, data=gc.data.mnist, dynamic=True, batch=16, lr=1e-2, ema=0.998, seed=0):
+    """PixelCNNs and PixelRNNs of binarized images.
+
+    Args:
+        make: a function that makes the network.
+    """
+    device = gc.device()
+    gc.seed_everything(seed)
+    stream, to_bits = batches_of_bits(data("train", device), batch, dynamic, seed)
+    net = make().to(device)
+
+    def nats(net, x, y=None):
+        return -gc.likelihoods.bernoulli_log_prob(net(x), x)
+
+    def pixels(net, uniform):
+        return draw(net, uniform)
+
+    return likelihood_training(steps, net, stream, to_bits, nats, pixels, data, lr, 0.0, ema)
+
+
+def gpt_on_pixels(steps, *, width=64, heads=4, layers=4, batch=16, lr=4e-3, ema=0.998, seed=0):
+    """GPT of binarized digits in raster order; the first token gives the class, or says that it may be any."""
+    device = gc.device()
+    gc.seed_everything(seed)
+    stream, to_bits = batches_of_bits(gc.data.mnist("train", device), batch, True, seed)
+    any_class = 12  # 0 and 1 are pixels, 2 to 11 classes
+    net = gc.nets.GPT(13, 784, width, heads, layers).to(device)
+
+    def nats(net, x, y=None):
+        first = torch.full((len(x),), any_class, device=device)
+        if y is not None:  # in training: of every fourth image the class is not told
+            first = torch.where(torch.arange(len(y), device=device) % 4 == 0, any_class, y + 2)
+        out = net(torch.cat([first[:, None], x.flatten(1)[:, :-1].long()], 1))  # (B, 784, 13)
+        return -gc.likelihoods.bernoulli_log_prob((out[..., 1] - out[..., 0]).view_as(x), x)
+
+    def pixels(net, uniform):
+        return draw(net, uniform, begin=any_class)
+
+    return likelihood_training(steps, net, stream, to_bits, nats, pixels, gc.data.mnist, lr, 0.1, ema)
+
+
+def likelihood_training(steps, net, stream, to_bits, nats, pixels, data, lr, weight_decay, ema):
+    """The training of a network whose ``nats(net, x, y)`` is the loss, and that is sampled by ``pixels``."""
+    optimizer = AdamW(net.parameters(), lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
+    average, scheduler = gc.ema(net, ema), warm_up_and_cosine(optimizer, steps)
+
+    def step(batch):
+        x, y = batch
+        loss = nats(net, to_bits(x), y).mean()
+        clipped_update(optimizer, loss)
+        scheduler.step()
+        average.update_parameters(net)
+        return {"nats": loss}
+
+    best = average.module.requires_grad_(False)
+
+    def sample(count, generator):
+        """Black and white: -1 and 1."""
+        return in_parts(lambda u: 2 * pixels(best, u) - 1, random_numbers(torch.rand, generator, count, 28, 28))
+
+    state = {"net": net, "average": average, "optimizer": optimizer, "scheduler": scheduler}
+    return Training(step, stream, state, {"net": best}, sample, *nats_quality(partial(nats, best), data))
+
+
+def gpt_on_text(steps, *, context=128, width=128, heads=4, layers=4, dropout=0.1, batch=32, lr=2e-3, ema=0.998, seed=0):
+    """GPT of the characters of Shakespeare's plays."""
+    device = gc.device()
+    gc.seed_everything(seed)
+    plays = gc.data.text("shakespeare", device)
+    net = gc.nets.GPT(len(plays.characters), context, width, heads, layers, dropout).to(device)
+    optimizer = AdamW(net.parameters(), lr, betas=(0.9, 0.99), weight_decay=0.1, fused=True)
+    average, scheduler = gc.ema(net, ema), warm_up_and_cosine(optimizer, steps)
+
+    def nats(net, x):  # (B, context + 1) -> the mean over all characters
+        return cross_entropy(net(x[:, :-1]).flatten(0, 1), x[:, 1:].flatten())
+
+    def step(x):
+        loss = nats(net, x)
+        clipped_update(optimizer, loss)
+        scheduler.step()
+        average.update_parameters(net)
+        return {"nats per character": loss}
+
+    best = average.module.requires_grad_(False)
+    held_out = plays.test[: (len(plays.test) - 1) // context * context + 1].unfold(0, context + 1, context)
+
+    def quality():
+        best.eval()
+        losses = [nats(best, part) * len(part) for part in held_out.split(64)]
+        return {"nats per character": (sum(losses) / len(held_out)).item()}
+
+    def passages(uniform):
+        tokens, cache, new = [], None, plays.encode("\n").expand(len(uniform), 1)
+        for u in uniform.unbind(1):
+            if cache is not None and cache[0][0].shape[2] == context:  # it is full: go on from the later half
+                cache, new = None, torch.stack(tokens[-context // 2 :], 1)
+            logits, cache = best.forward_cached(new, cache)
+            tokens.append(choose(logits[:, -1].softmax(1), u))
+            new = tokens[-1][:, None]
+        return torch.stack(tokens, 1)
+
+    def sample(count, generator, length=256):
+        """Passages that begin a line, as numbers of characters: (count, length) int64."""
+        best.eval()
+        return in_parts(passages, random_numbers(torch.rand, generator, count, length))
+
+    state = {"net": net, "average": average, "optimizer": optimizer, "scheduler": scheduler}
+    stream = gc.batches(plays.train.unfold(0, context + 1, 1), batch, seed)
+    return Training(step, stream, state, {"net": best}, sample, quality, quality)
+
+
+# ---- the plan ----
+
+
+@dataclass
+class Entry:
+    """One model of the plan: a family, its options, and how many steps on the two kinds of machines."""
+
+    family: Callable
+    options: dict
+    laptop: int
+    gpu: int
+
+    def steps(self):
+        return gc.by_profile(smoke=20, laptop=self.laptop, gpu=self.gpu)
+
+    def make(self, steps):
+        return self.family(steps, **self.options)
+
+    def recipe(self):
+        """Family and options as text."""
+        written = (f"{key}={_name(value)}" for key, value in self.options.items())
+        return f"{self.family.__name__}({', '.join(written)})"
+
+
+def _name(value):
+    if isinstance(value, partial):
+        return f"{value.func.__name__}{value.args}"
+    return getattr(value, "__name__", value)
+
+
+DCGAN = {"batch_norm": False, "spectral": True, "betas": (0.0, 0.9), "lr": 3e-3}
+TODAY = {"objective": "relativistic", "gamma": 1.0, "lazy": 4, "batch_norm": False, "betas": (0.0, 0.99), "lr": 2e-3}
+WGAN_GP = {"objective": "wasserstein", "gamma": 10.0, "batch_norm": False, "betas": (0.0, 0.9)}
+WGAN = {"objective": "wasserstein", "clip": 0.03, "cosine": False}
+FLOW = {"lr": 4e-3}
+DDPM = {"objective": "v", "lr": 4e-3}
+FASHION = {"data": gc.data.fashion_mnist}
+
+PLAN = {  # in this order
+    "GAN of today": Entry(adversarial, TODAY, 60_000, 100_000),
+    "DDPM": Entry(diffusion, DDPM, 35_000, 100_000),
+    "DCGAN": Entry(adversarial, DCGAN, 60_000, 100_000),
+    "VAE": Entry(vae, {}, 60_000, 100_000),
+    "PixelCNN": Entry(pixel_by_pixel, {"make": gc.nets.PixelCNN}, 30_000, 60_000),
+    "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),
+    "WGAN-GP": Entry(adversarial, WGAN_GP, 60_000, 100_000),
+    "gated PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.GatedPixelCNN, 24, 4, 5)}, 30_000, 60_000),
+    "GPT on Shakespeare": Entry(gpt_on_text, {}, 20_000, 20_000),
+    "Diagonal BiLSTM": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelRNN, "diagonal", 32, 1)}, 30_000, 60_000),
+    "Row LSTM": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelRNN, "row")}, 60_000, 60_000),
+    "GPT on pixels": Entry(gpt_on_pixels, {}, 30_000, 60_000),
+    "guided DDPM": Entry(diffusion, {**DDPM, "classes": 10}, 40_000, 100_000),
+    "conditional GAN": Entry(adversarial, {**DCGAN, "classes": 10}, 100_000, 100_000),
+    "conditional VAE": Entry(vae, {"classes": 10}, 60_000, 100_000),
+    "VQ-VAE with prior": Entry(vq_vae, {}, 30_000, 60_000),
+    "GAN": Entry(adversarial, {"networks": "MLP", "lr": 4e-4}, 100_000, 100_000),
+    "WGAN": Entry(adversarial, WGAN, 100_000, 100_000),
+    "emoji DCGAN": Entry(adversarial, {"data": gc.data.emoji, "latent": 100, "channels": (512, 256, 128, 64),
+                                       "channels_D": (64, 128, 256, 512), "lr": 2e-4, "batch": 32}, 20_000, 60_000),
+    "FashionMNIST GAN of today": Entry(adversarial, {**TODAY, **FASHION}, 40_000, 100_000),
+    "FashionMNIST VAE": Entry(vae, FASHION, 40_000, 100_000),
+    "FashionMNIST DDPM": Entry(diffusion, {**DDPM, **FASHION}, 30_000, 100_000),
+    "FashionMNIST PixelCNN": Entry(pixel_by_pixel, {"make": gc.nets.PixelCNN, **FASHION}, 20_000, 60_000),
+}  # fmt: skip

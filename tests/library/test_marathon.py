@@ -1,0 +1,192 @@
+"""The marathon: every model trains, a killed one loses nothing, two processes are one with twice the batch."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gencourse as gc
+from experiments import marathon, models
+from gencourse import weights
+
+ROOT = Path(__file__).parents[2]
+FINISHED = sorted(name for name in models.PLAN if (marathon.finished() / f"{marathon.slug(name)}.pt.xz").exists())
+
+
+@pytest.mark.parametrize("name", models.PLAN)
+def test_every_model_of_the_plan_trains_and_is_sampled(name, one_thread):
+    training = models.PLAN[name].make(20)
+    before = {key: [w.detach().clone() for w in net.parameters()] for key, net in training.networks.items()}
+    history = gc.fit(training.step, training.batches, 2, quiet=True)
+    assert history.steps == 2
+    for key, net in training.networks.items():
+        assert any(not a.equal(b) for a, b in zip(before[key], net.parameters())), key
+    assert all(hasattr(part, "state_dict") for part in training.state.values())
+    count = 4
+    samples = training.sample(count, torch.Generator().manual_seed(0))
+    again = training.sample(2, torch.Generator().manual_seed(0))
+    assert len(samples) == count
+    assert (samples[:2] - again).abs().float().mean() < 1e-3  # the first ones do not depend on how many there are
+    assert not samples[0].equal(samples[1])
+    assert marathon.as_bytes(samples).dtype == np.uint8
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+import torch
+from experiments import marathon, models
+from gencourse import train
+import gencourse as gc
+torch.set_num_threads(1)
+train.CHECKPOINT_SECONDS = 0.05
+small = {**models.TODAY, "channels": (8, 8), "channels_D": (8, 8), "batch": 16}
+models.PLAN["small"] = models.Entry(models.adversarial, small, 60, 60)
+marathon.train("small", Path(sys.argv[1]), steps=60)
+"""
+
+
+def start(folder, **options):
+    (folder / "driver.py").write_text(DRIVER)
+    environment = {**os.environ, "GENCOURSE_PROFILE": "smoke", "GENCOURSE_WEIGHTS": str(folder), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, folder / "driver.py", folder], cwd=ROOT, env={**environment,
+                            "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)  # fmt: skip
+
+
+def content(folder):
+    """What a finished training leaves, without what differs from run to run: clocks."""
+    with np.load(folder / "finished" / "small.npz") as file:
+        samples = file["samples"]
+    os.environ["GENCOURSE_WEIGHTS"] = str(folder)
+    try:
+        net = gc.nets.DCGANGenerator(models.LATENT, (8, 8))
+        card = gc.load_weights("finished/small", G=net)
+    finally:
+        del os.environ["GENCOURSE_WEIGHTS"]
+    curve = [(point["step"], point["FID"]) for point in card["curve"]]
+    return samples, [w.tolist() for w in net.state_dict().values()], curve, card["losses"], card["measures"]
+
+
+def test_killed_at_random_moments_nothing_is_repeated_or_lost(tmp_path, monkeypatch):
+    monkeypatch.delenv("GENCOURSE_WEIGHTS", raising=False)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    assert start(whole).wait(timeout=300) == 0
+    moments, kills = random.Random(0), 0
+    for _ in range(5):
+        process = start(killed)
+        checkpoint, wait = killed / "small.checkpoint", moments.uniform(0.0, 0.4)
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
+            time.sleep(0.01)  # until it has gone on
+        time.sleep(wait)
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        process.wait()
+    assert kills >= 2
+    assert start(killed).wait(timeout=300) == 0
+    a, b = content(whole), content(killed)
+    assert (a[0] == b[0]).all() and a[1:] == b[1:]
+    card_losses = a[3]
+    assert set(card_losses) == {"loss_D"} and len(card_losses["loss_D"]) == 60
+
+
+def test_several_at_a_time_with_what_they_say(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GENCOURSE_WEIGHTS", str(tmp_path))
+    arguments = ["--folder", str(tmp_path / "marathon"), "--only", "DCGAN", "VAE", "--steps", "6"]
+    assert marathon.main([*arguments, "--workers", "2"]) == 0
+    assert sorted(file.name for file in (tmp_path / "finished").iterdir()) == [
+        "dcgan.npz", "dcgan.pt.xz", "vae.npz", "vae.pt.xz"
+    ]  # fmt: skip
+    listed = (tmp_path / "SHA256SUMS").read_text().split()
+    assert listed[1::2] == ["finished/dcgan.npz", "finished/dcgan.pt.xz", "finished/vae.npz", "finished/vae.pt.xz"]
+    capsys.readouterr()
+    assert marathon.main([*arguments]) == 0
+    assert "0 of 2 models are not finished" in capsys.readouterr().out
+    marathon.main(["--list", *arguments])
+    assert capsys.readouterr().out.count("finished") == 2
+    for name in ("DCGAN", "VAE"):
+        assert "100%" in (tmp_path / "marathon" / f"{marathon.slug(name)}.log").read_text()
+        training, card = marathon.load(name)
+        assert card["steps"] == 6 and card["hardware"] and card["parameters"] > 10_000
+        assert [point["step"] for point in card["curve"]] == sorted({round(6 * i / 10) for i in range(11)})
+        with np.load(tmp_path / "finished" / f"{marathon.slug(name)}.npz") as file:
+            drawn = marathon.as_bytes(training.sample(models.FEW, torch.Generator().manual_seed(0)))
+            assert np.abs(file["samples"].astype(int) - drawn).max() <= 1
+
+
+def test_a_training_that_fails_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GENCOURSE_WEIGHTS", str(tmp_path))
+    (tmp_path / "vae.checkpoint").write_bytes(b"damaged")
+    assert marathon.main(["--folder", str(tmp_path), "--only", "VAE", "--steps", "4"]) == 1
+    assert "VAE                      failed: see vae.log" in capsys.readouterr().out
+    assert "cannot be resumed from" in (tmp_path / "vae.log").read_text()
+
+
+TWO = """
+import os, sys
+import torch
+from experiments import marathon, models
+import gencourse as gc
+torch.set_num_threads(1)
+make = lambda: gc.nets.PixelCNN(8, 1, 3)
+training = models.pixel_by_pixel(4, make, batch=int(sys.argv[2]), dynamic=False)
+rank = marathon.share_gradients(training)
+gradients = []
+for _ in range(3):
+    gc.fit(training.step, training.batches, 1, quiet=True)
+    gradients.append({name: w.grad.clone() for name, w in training.state["net"].named_parameters()})
+if rank == 0:
+    torch.save(gradients, sys.argv[1])
+"""
+
+
+def test_two_processes_are_one_with_twice_the_batch(tmp_path):
+    """The same step, the same gradients: with gloo, and started by what ``accelerate launch`` starts GPUs with."""
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GENCOURSE_PROFILE": "smoke"}
+    plain = [sys.executable, str(script)]
+    for command in ([*launch, str(script), "two", "8"], [*plain, "one", "16"], [*plain, "alone", "8"]):
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+    two, one, alone = (torch.load(tmp_path / name) for name in ("two", "one", "alone"))
+    for step in range(3):
+        for key, gradient in one[step].items():
+            torch.testing.assert_close(two[step][key], gradient, rtol=1e-3, atol=1e-5)
+    assert any((alone[0][key] - gradient).abs().max() > 1e-3 for key, gradient in one[0].items())  # half of the batch
+
+
+# ---- what the course ships ----
+
+
+def test_finished_models_are_listed_and_small():
+    listed = (weights.folder() / "SHA256SUMS").read_text("utf-8").split()[1::2]
+    files = sorted(marathon.finished().glob("*"))
+    assert [f"finished/{file.name}" for file in files] == sorted(n for n in listed if n.startswith("finished/"))
+    assert {file.name.split(".")[0] for file in files} <= {marathon.slug(name) for name in models.PLAN}
+    assert sum(file.stat().st_size for file in files if file.suffix == ".npz") <= 12_000_000
+    assert sum(file.stat().st_size for file in weights.folder().rglob("*.xz")) <= 60_000_000
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_a_finished_model_draws_the_samples_that_the_course_ships(name, one_thread):
+    training, card = marathon.load(name)
+    assert card["name"] == name and card["recipe"] == models.PLAN[name].recipe()
+    with np.load(marathon.finished() / f"{marathon.slug(name)}.npz") as file:
+        shipped = file["samples"]
+    assert len(shipped) == 2000
+    drawn = marathon.as_bytes(training.sample(8, torch.Generator().manual_seed(0)))
+    apart = np.abs(shipped[:8].astype(int) - drawn)
+    assert (apart <= 2).mean() > 0.98, apart.max()  # a pixel that falls the other way changes those after it
+    other = np.abs(shipped[8:16].astype(int) - drawn)
+    assert (other <= 2).mean() < 0.98  # broken twin: other samples

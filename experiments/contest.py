@@ -23,6 +23,7 @@ from gencourse.train import replace_file
 
 from .entrants import RECIPES, make
 from .results import FILE, FLOOR, assemble, fingerprint, pack
+from .workers import end_with_parent
 
 
 def plan() -> dict:
@@ -205,16 +206,6 @@ def _train(name, seed, train_bits, real, classifier, size):
     return result, recipe, first
 
 
-def _end_with_parent():
-    """End this process as soon as the contest that started it is gone, however that ended."""
-
-    def watch():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def run_to_file(name, seed, path):
     """Run, and keep the result at ``path``."""
     result = run(name, seed)
@@ -229,7 +220,7 @@ def run_all(jobs, folder, workers):
         os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")  # for the processes that start now
     failed, began = [], time.monotonic()
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _end_with_parent, max_tasks_per_child=1)
+    pool = ProcessPoolExecutor(workers, context, end_with_parent, max_tasks_per_child=1)
     try:
         futures = {pool.submit(run_to_file, *job, _path(folder, *job)): job for job in missing}
         for done, future in enumerate(as_completed(futures), 1):

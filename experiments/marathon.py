@@ -1,7 +1,8 @@
 """``make marathon``: trains every finished model of the course, for hours, one process each.
 
 Kill it when you like, and start it again: each training goes on from its last checkpoint, at most 30 seconds old, and
-nothing is repeated or lost. ``--only DDPM`` trains one, ``--list`` says how far each one is.
+ends as if it had never stopped. ``--only DDPM`` trains one, ``--list`` says how far each one is, ``--table`` shows what
+the finished ones reach.
 
 A finished model leaves, in ``notebooks/weights/finished``, its weights in half precision with a card (recipe, steps,
 seconds, hardware, measures, curve), and samples of these weights. On several GPUs one model is trained with
@@ -10,6 +11,7 @@ seconds, hardware, measures, curve), and samples of these weights. On several GP
 
 import argparse
 import contextlib
+import json
 import multiprocessing
 import os
 import re
@@ -19,18 +21,21 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 import gencourse as gc
 from gencourse import weights
+from gencourse.errors import require
 from gencourse.train import replace_file
 
-from .contest import _end_with_parent
 from .models import FEW, PLAN
-from .results import commit, hardware
+from .results import commit, hardware, write_checksums
+from .workers import cores, end_with_parent
 
 FOLDER = Path(os.environ.get("GENCOURSE_MARATHON", Path(__file__).parent / "marathon"))  # of checkpoints and logs
 POINTS = 10  # of the curve of the quality
+STAND_INS = ("digits", "austen")  # data that take the place of others without a network
 
 
 def slug(name):
@@ -53,12 +58,22 @@ def train(name, folder=FOLDER, steps=None):
 
     Returns:
         The card, or None after an interrupt.
+
+    Raises:
+        DataError: if the checkpoint belongs to another recipe or number of steps, or another process trains this model,
+            or stand-in data would be trained on.
     """
+    rank, count = processes()  # first of all: it chooses the GPU of this process
     entry = PLAN[name]
     steps = steps or entry.steps()
-    training = entry.make(steps)
-    rank = share_gradients(training)
     checkpoint = folder / f"{slug(name)}.checkpoint"
+    begun = claim(checkpoint, {"recipe": entry.recipe(), "steps": steps, "profile": gc.profile()}, rank)
+    training = entry.make(steps)
+    if training.card["data"] in STAND_INS and gc.profile() != "smoke":
+        raise gc.DataError(f"{name} would be trained on stand-in data, {training.card['data']}. Connect to a network, "
+                           "or set GENCOURSE_DATA to a folder that holds the real ones.")  # fmt: skip
+    if count > 1:
+        share_gradients(training, rank, count, checkpoint)
     if rank > 0:  # all begin where the first process was
         own = checkpoint.with_suffix(f".{rank}")
         own.unlink(missing_ok=True)
@@ -68,6 +83,7 @@ def train(name, folder=FOLDER, steps=None):
 
     def look():
         began = time.monotonic()
+        training.prepare()
         with torch.random.fork_rng():
             torch.manual_seed(0)
             quality = training.quality()
@@ -79,88 +95,54 @@ def train(name, folder=FOLDER, steps=None):
     )  # fmt: skip
     if history.interrupted or rank > 0:
         return None
-    return finish(name, entry, training, history)
+    card = finish(name, training, history, begun)
+    for file in (checkpoint, checkpoint.with_suffix(".json")):
+        file.unlink()
+    return card
 
 
-def share_gradients(training):
-    """Under ``accelerate launch``: average all gradients over the processes, and give each its part of the batches.
-
-    The gradients are then those of one process with batches as many times as large, for losses that are means over
-    independent samples; batch norm sees the batch of its own process only.
+def claim(checkpoint, recipe, rank):
+    """Write beside the checkpoint what it belongs to and who trains it; refuse it if that is something else.
 
     Returns:
-        The rank of this process, 0 where there is only one.
+        What was written when the training began.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return 0
-    from accelerate import PartialState
-    from accelerate.utils import reduce
-
-    state = PartialState(cpu=gc.device().type == "cpu")
-
-    def average(w):
-        w.grad = reduce(w.grad, "mean")
-
-    for optimizer in (part for part in training.state.values() if isinstance(part, torch.optim.Optimizer)):
-        for group in optimizer.param_groups:
-            for w in group["params"]:
-                w.register_post_accumulate_grad_hook(average)
-    training.batches = Part(training.batches, state.process_index, state.num_processes)
-    step, seed = training.step, state.process_index
-
-    def own_noise(batch):
-        nonlocal seed
-        if seed:  # once, as all processes have begun with the random state of the first
-            torch.manual_seed(torch.randint(2**31, ()).item() + seed)
-            seed = 0
-        return step(batch)
-
-    training.step = own_noise
-    return state.process_index
+    file = checkpoint.with_suffix(".json")
+    known = json.loads(file.read_text("utf-8")) if file.exists() and checkpoint.exists() else {}
+    if rank > 0:
+        return known
+    for key, value in recipe.items():
+        if known.get(key, value) != value:
+            raise gc.DataError(f"{checkpoint.name} was made with {key} {known[key]}, not {value}. Delete it to begin "
+                               "again, or take the code that made it.")  # fmt: skip
+    if known.get("process", os.getpid()) != os.getpid() and psutil.pid_exists(known["process"]):
+        raise gc.DataError(f"Process {known['process']} trains this model already. If it does not, delete {file.name}.")
+    begun = {"commit": commit(), **known, **recipe, "process": os.getpid()}
+    replace_file(file, lambda out: out.write(json.dumps(begun).encode()))
+    return begun
 
 
-class Part:
-    """Every ``count``-th batch of a stream, from ``index`` on."""
-
-    def __init__(self, stream, index, count):
-        self.stream, self.index, self.count = stream, index, count
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return [next(self.stream) for _ in range(self.count)][self.index]
-
-    def state_dict(self):
-        return self.stream.state_dict()
-
-    def load_state_dict(self, state):
-        self.stream.load_state_dict(state)
-
-
-def finish(name, entry, training, history):
+def finish(name, training, history, begun):
     """Measure the weights in half precision, and write weights, card and samples; returns the card."""
-    for net in training.networks.values():
-        for v in net.state_dict().values():
-            if v.is_floating_point():
-                v.copy_(v.half())
+    training.prepare()
+    for v in (v for net in training.networks.values() for v in net.state_dict().values()):
+        if v.dtype == torch.float32 and not (v.abs() > 6e4).any():
+            v.copy_(v.half())
     samples = as_bytes(training.sample(FEW, torch.Generator().manual_seed(0)))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         measures = training.final()
-    looking = sum(point["took"] for point in history.snapshots)
-    seconds = history.seconds - looking
-    pace = seconds / history.steps
+    seconds = history.seconds - sum(point["took"] for point in history.snapshots[:-1])  # the last one was not counted
     every = max(1, history.steps // 200)
     losses = {key: torch.tensor(column).split(every) for key, column in history.items()}
     card = {
-        "name": name, "recipe": entry.recipe(), "steps": history.steps,
-        "epochs": round(history.steps * training.batches.batch_size / len(training.batches.order), 2),
-        "seconds": round(seconds), "profile": gc.profile(), "hardware": hardware(), "torch": str(torch.__version__),
-        "seed": 0, "commit": commit(), "date": time.strftime("%Y-%m-%d"), "measures": measures,
+        "name": name, "recipe": begun["recipe"], "steps": history.steps,
+        "epochs": round(training.epochs(history.steps), 2), "seconds": round(seconds, 1), "profile": gc.profile(),
+        "hardware": hardware(), "torch": str(torch.__version__), "commit": begun["commit"],
+        "date": time.strftime("%Y-%m-%d"), "measures": measures, **training.card,
         "parameters": sum(w.numel() for net in training.networks.values() for w in net.parameters()),
         "curve": [
-            {"step": at, "seconds": round(at * pace), **{key: v for key, v in point.items() if key != "took"}}
+            {"step": at, "seconds": round(at * seconds / history.steps, 1), **point}
             for at, point in zip(history.snapshot_steps, history.snapshots, strict=True)
         ],
         "losses": {key: [round(part.mean().item(), 4) for part in parts] for key, parts in losses.items()},
@@ -168,7 +150,6 @@ def finish(name, entry, training, history):
     path = finished() / f"{slug(name)}.pt.xz"
     replace_file(path.with_name(f"{slug(name)}.npz"), lambda file: np.savez_compressed(file, samples=samples))
     weights.save_weights(path, training.networks, card)
-    weights.write_checksums(finished().parent, "finished")
     return card
 
 
@@ -189,24 +170,115 @@ def as_bytes(samples):
     return samples.to(torch.uint8).cpu().numpy()
 
 
+# ---- one model on several GPUs ----
+
+
+def processes():
+    """The rank of this process and how many there are; under ``accelerate launch`` each has a GPU of its own."""
+    count = int(os.environ.get("WORLD_SIZE", 1))
+    if count == 1:
+        return 0, 1
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    require(state.num_processes == count, "processes", state.num_processes, f"{count}, as many as were launched")
+    return state.process_index, count
+
+
+def share_gradients(training, rank, count, checkpoint):
+    """Average all gradients over the processes, and give each its part of the batches and its own noise.
+
+    The gradients are then those of one process with batches ``count`` times as large, for losses that are means over
+    independent samples; batch norm sees the batch of its own process only.
+    """
+    from accelerate.utils import reduce
+
+    require("usage" not in training.state, "training", "a VQ-VAE", "one whose step changes weights by gradients only")
+
+    def average(w):
+        w.grad = reduce(w.grad, "mean")
+
+    for optimizer in (part for part in training.state.values() if isinstance(part, torch.optim.Optimizer)):
+        for group in optimizer.param_groups:
+            for w in group["params"]:
+                w.register_post_accumulate_grad_hook(average)
+    training.batches = Part(training.batches, rank, count)
+    begin = torch.load(checkpoint, weights_only=True)["progress"]["steps"] if checkpoint.exists() else 0
+    step, fresh = training.step, rank == 0
+
+    def with_own_noise(batch):
+        nonlocal fresh
+        if not fresh:  # after fit has restored the random state of the first process
+            torch.manual_seed(begin * count + rank)
+            fresh = True
+        return step(batch)
+
+    training.step = with_own_noise
+
+
+class Part:
+    """Every ``count``-th batch of a stream, from ``index`` on."""
+
+    def __init__(self, stream, index, count):
+        self.stream, self.index, self.count = stream, index, count
+        self.order, self.batch_size = stream.order, count * stream.batch_size  # of all processes
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return [next(self.stream) for _ in range(self.count)][self.index]
+
+    def state_dict(self):
+        return self.stream.state_dict()
+
+    def load_state_dict(self, state):
+        self.stream.load_state_dict(state)
+
+
+# ---- many models, side by side ----
+
+
+def is_finished(name, folder):
+    """Whether there are weights, and no checkpoint of a training that would replace them."""
+    return (finished() / f"{slug(name)}.pt.xz").exists() and not (folder / f"{slug(name)}.checkpoint").exists()
+
+
+def progress(name, folder):
+    """One line: how far the training is, its last loss, and the time left."""
+    log = folder / f"{slug(name)}.log"
+    if is_finished(name, folder):
+        return "finished"
+    if not log.exists():
+        return "waits for its turn"
+    with open(log, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
+        lines = file.read().decode("utf-8", "replace").replace("\n", "\r").split("\r")
+    return next((line for line in reversed(lines) if line.strip()), "starts").removeprefix(f"{name}: ")
+
+
 def _worker(name, folder, steps):
     """Train one model, with what is shown going to a log."""
-    _end_with_parent()
+    end_with_parent()
     with open(folder / f"{slug(name)}.log", "a", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         train(name, folder, steps)
 
 
-def progress(name, folder):
-    """One line: how far the training is, its last loss, and the time left."""
-    if (finished() / f"{slug(name)}.pt.xz").exists():
-        return "finished"
-    log = folder / f"{slug(name)}.log"
-    if not log.exists():
-        return "waits for its turn"
-    shown = log.read_bytes()[-4000:].decode("utf-8", "replace").replace("\n", "\r")
-    return next((line for line in reversed(shown.split("\r")) if line.strip()), "starts").removeprefix(f"{name}: ")
+@contextlib.contextmanager
+def _on_gpu(slot):
+    """What is started inside sees only the GPU of this number."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if torch.cuda.device_count() > 1:
+        known = before.split(",") if before else [str(i) for i in range(torch.cuda.device_count())]
+        os.environ["CUDA_VISIBLE_DEVICES"] = known[slot % len(known)]
+    try:
+        yield
+    finally:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        if before is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 def run_all(names, workers, folder, steps=None, every=10.0):
@@ -218,24 +290,28 @@ def run_all(names, workers, folder, steps=None, every=10.0):
     folder.mkdir(parents=True, exist_ok=True)
     if gc.device().type == "cpu":
         os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")  # for the processes that start now
-    waiting, running, failed = list(names), {}, []
+    waiting, running, failed, shown = list(names), {}, [], 0.0
     context = multiprocessing.get_context("spawn")
-    shown = 0.0
+    write_checksums(finished().parent, "finished")  # a call that was killed may have left files without
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
-                name = waiting.pop(0)
-                running[name] = context.Process(target=_worker, args=(name, folder, steps), name=name)
-                running[name].start()
+            for slot in (slot for slot in range(workers) if slot not in running):
+                if waiting:
+                    name = waiting.pop(0)
+                    running[slot] = context.Process(target=_worker, args=(name, folder, steps), name=name)
+                    with _on_gpu(slot):
+                        running[slot].start()
             if time.monotonic() - shown > every:
                 shown = time.monotonic()
-                for name in running:
-                    print(f"{name:24} {progress(name, folder)}", flush=True)
+                for process in running.values():
+                    print(f"{process.name:26} {progress(process.name, folder)}", flush=True)
             time.sleep(0.2)
-            for name in [name for name, process in running.items() if process.exitcode is not None]:
-                if running.pop(name).exitcode:
+            for slot in [slot for slot, process in running.items() if process.exitcode is not None]:
+                name, code = running[slot].name, running.pop(slot).exitcode
+                if code:
                     failed.append(name)
-                print(f"{name:24} {'failed: see ' + slug(name) + '.log' if name in failed else 'finished'}", flush=True)
+                write_checksums(finished().parent, "finished")
+                print(f"{name:26} {f'failed: see {slug(name)}.log' if code else 'finished'}", flush=True)
     finally:  # Ctrl-C has reached the processes too: they finish their step and save
         for process in running.values():
             process.join()
@@ -258,34 +334,33 @@ def main(arguments=None):
     """The command line."""
     parser = argparse.ArgumentParser(prog="make marathon", description="Train every finished model of the course.")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=PLAN, help=f"of: {', '.join(PLAN)}")
-    parser.add_argument("--again", action="store_true", help="train finished models too, from the start")
+    parser.add_argument("--again", action="store_true", help="train finished models too; go on without it")
     parser.add_argument("--list", action="store_true", help="say how far each model is, and train nothing")
     parser.add_argument("--table", action="store_true", help="print the cards of finished models, and train nothing")
     parser.add_argument("--train", metavar="NAME", choices=PLAN, help="train one here, e.g. under accelerate launch")
     parser.add_argument("--workers", type=int, help="how many at a time; default one for each core or GPU")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of checkpoints and logs")
-    parser.add_argument("--steps", type=int, help="train for fewer steps than planned, to try it out")
+    parser.add_argument("--steps", type=int, help="to try it out: so many steps, and nothing that the course ships")
     chosen = parser.parse_args(arguments)
+    names = list(chosen.only or PLAN)
+    if (chosen.steps or gc.profile() == "smoke") and "GENCOURSE_WEIGHTS" not in os.environ:
+        os.environ["GENCOURSE_WEIGHTS"] = str(chosen.folder)  # not among those of the course
     if chosen.table:
         print(table())
         return 0
     if chosen.list:
-        for name in chosen.only or PLAN:
-            print(f"{name:24} {progress(name, chosen.folder)}")
+        for name in names:
+            print(f"{name:26} {progress(name, chosen.folder)}")
         return 0
     if chosen.train:
-        train(chosen.train, chosen.folder, chosen.steps)
+        if train(chosen.train, chosen.folder, chosen.steps):
+            write_checksums(finished().parent, "finished")
         return 0
-    names = list(chosen.only or PLAN)
-    if chosen.again:
-        for name in names:
-            (chosen.folder / f"{slug(name)}.checkpoint").unlink(missing_ok=True)
-    else:
-        names = [name for name in names if not (finished() / f"{slug(name)}.pt.xz").exists()]
-        print(f"{len(names)} of {len(chosen.only or PLAN)} models are not finished", flush=True)
-    default = max(torch.cuda.device_count(), 1) if gc.device().type != "cpu" else len(os.sched_getaffinity(0))
+    unfinished = [name for name in names if chosen.again or not is_finished(name, chosen.folder)]
+    print(f"{len(unfinished)} of {len(names)} models are to be trained", flush=True)
+    default = max(torch.cuda.device_count(), 1) if gc.device().type != "cpu" else cores()
     with contextlib.suppress(KeyboardInterrupt):
-        return 1 if run_all(names, chosen.workers or default, chosen.folder, chosen.steps) else 0
+        return 1 if run_all(unfinished, chosen.workers or default, chosen.folder, chosen.steps) else 0
     return 130
 
 

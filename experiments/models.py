@@ -4,6 +4,7 @@ One function a family, which makes a :class:`Training`; ``recipes`` compares the
 ``marathon`` trains the plan at the end of this file.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from torch.optim import Adam, AdamW, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
 import gencourse as gc
+from gencourse.errors import require
 
 from .entrants import ddpm_bound, update
 from .sampling import draw
 
 LATENT = 64
-SAMPLES = 2000  # that are kept of each finished model
-FEW = gc.by_profile(smoke=20, laptop=2000, gpu=2000)  # samples for a point of a curve
+MOST = 2000  # samples that are kept of a finished model
+FEW = gc.by_profile(smoke=20, laptop=MOST, gpu=MOST)  # samples for a point of a curve
 MANY = gc.by_profile(smoke=60, laptop=10_000, gpu=10_000)  # samples or test images for the card
 
 
@@ -37,7 +39,14 @@ class Training:
     networks: dict  # name -> network whose weights make the samples
     sample: Callable  # of a count and a generator on the CPU -> samples
     quality: Callable  # of nothing -> {"FID": ...} or {"nats": ...}, in seconds
-    final: Callable  # the same of many samples, or of the whole test set, in minutes
+    final: Callable  # a finer measure, in minutes: more samples or images, for some families more steps of the sampler
+    card: dict  # what its card says besides: data, how it is measured
+    windows: int = 1  # of how many windows each example is a part: 128 for texts cut at every character
+    prepare: Callable = lambda: None  # readies the networks to be sampled after training
+
+    def epochs(self, steps):
+        """How often each example is seen in so many steps."""
+        return steps * self.batches.batch_size * self.windows / len(self.batches.order)
 
 
 # ---- what the families share ----
@@ -61,9 +70,24 @@ def clipped_update(optimizer, loss):
     optimizer.step()
 
 
+class Learner:
+    """A network with its optimizer, the cycle of its rate, and the average of its weights, which is what is kept."""
+
+    def __init__(self, net, optimizer, steps, ema):
+        self.average, self.optimizer, self.scheduler = gc.ema(net, ema), optimizer, warm_up_and_cosine(optimizer, steps)
+        self.net, self.best = net, self.average.module.requires_grad_(False)
+        self.state = {"net": net, "average": self.average, "optimizer": optimizer, "scheduler": self.scheduler}
+
+    def learn(self, loss, update=update):
+        """One step."""
+        update(self.optimizer, loss)
+        self.scheduler.step()
+        self.average.update_parameters(self.net)
+
+
 def random_numbers(distribution, generator, count, *shape):
     """``distribution(count, *shape)``, the same on every device; the first ones do not depend on the count."""
-    return distribution(max(count, SAMPLES), *shape, generator=generator)[:count].to(gc.device())
+    return distribution(max(count, MOST), *shape, generator=generator)[:count].to(gc.device())
 
 
 def in_parts(function, *tensors, size=500):
@@ -92,20 +116,21 @@ class Conditional(nn.Module):
         return self.net(torch.cat([x, channels.expand(-1, -1, *x.shape[2:])], 1))
 
 
-def fid_quality(sample, data):
-    """Two functions that return the FID of samples against the test images: of few, and of many."""
-    classifier = gc.metrics.digit_classifier()
-    known = gc.metrics.features(classifier, data("test", gc.device()).x)
+def fid_quality(sample, data, finer=None):
+    """Two functions that return the FID of samples against the test images: of few, and of many by ``finer``."""
+    classifier, test = gc.metrics.digit_classifier(), data("test", gc.device())
+    known = gc.metrics.features(classifier, test.x)
+    name = "FID in features of digits" if test.name == "FashionMNIST" else "FID"
 
-    def quality(count=FEW):
+    def quality(sample=sample, count=FEW):
         images = sample(count, torch.Generator().manual_seed(1)).to(gc.device())
-        return {"FID": gc.metrics.image_fid(classifier, known, images)}
+        return {name: gc.metrics.image_fid(classifier, known, images)}
 
-    return quality, partial(quality, MANY)
+    return quality, partial(quality, finer or sample, MANY)
 
 
 def thumbnail_quality(sample, real):
-    """Two functions for images in colour: the Fréchet distance of their thumbnails of 8 x 8 pixels."""
+    """Two functions for images in colour: the Fréchet distance of thumbnails, 8 x 8, to those of the training set."""
 
     def thumbnails(x):
         return adaptive_avg_pool2d(x.cpu(), 8).flatten(1)
@@ -167,13 +192,15 @@ def adversarial(
         objective: "logistic", "relativistic" or "wasserstein".
         networks: "DCGAN" or "MLP".
         batch_norm, spectral: what normalizes D.
-        gamma: weight of the penalty: R1 and R2, or that of WGAN-GP where the objective is "wasserstein".
-        lazy: the penalty comes in every so many steps, and is then so many times as large.
+        gamma: weight of the penalty: gamma / 2 each for R1 and R2; lambda of WGAN-GP for "wasserstein".
+        lazy: the penalty comes in every so many steps, and is then so many times as large: its mean stays.
         clip: the box of WGAN's weights; 0 for none. The optimizer is then RMSProp.
         k: steps of D for each of G.
-        cosine: whether the rates fall along a cosine.
+        cosine: whether the rates rise and fall; else they stay.
         ema: the decay of the average of G's weights, which makes the samples; 0 for the last weights.
     """
+    require(not (gamma and batch_norm), "batch_norm", batch_norm, "False where gradients are penalized")
+    require(networks == "DCGAN" or not classes, "classes", classes, "0: the fully connected networks know none")
     device = gc.device()
     gc.seed_everything(seed)
     images = data("train", device)
@@ -186,7 +213,7 @@ def adversarial(
     for layer in [layer for layer in D.modules() if spectral and isinstance(layer, nn.Conv2d | nn.Linear)]:
         spectral_norm(layer)
     G, D = Conditional(G, classes).to(device), Conditional(D, classes).to(device)
-    make = partial(RMSprop) if clip else partial(Adam, betas=betas, fused=True)
+    make = RMSprop if clip else partial(Adam, betas=betas, fused=True)
     opt_G, opt_D = make(G.parameters(), lr), make(D.parameters(), lr_D or lr)
     average, counter = gc.ema(G, ema), Counter()
     schedulers = {}
@@ -232,14 +259,25 @@ def adversarial(
 
     best = average.module.requires_grad_(False)
 
+    @torch.no_grad()
+    def prepare():
+        """The running statistics of batch norm belong to the last weights: measure those of the average afresh."""
+        for layer in (layer for layer in best.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)):
+            layer.reset_running_stats()
+            layer.momentum = None  # the mean of all batches
+        best.train()
+        for z in random_numbers(torch.randn, torch.Generator().manual_seed(2), 2000, latent).split(batch):
+            best(z, labels(len(z), classes))
+
     def sample(count, generator):
-        best.eval()  # batch norm with the statistics of the training
+        best.eval()
         return in_parts(best, random_numbers(torch.randn, generator, count, latent), labels(count, classes))
 
     quality = fid_quality(sample, data) if shape == (1, 28, 28) else thumbnail_quality(sample, images.x)
     state = {"G": G, "D": D, "opt_G": opt_G, "opt_D": opt_D, "average": average, "counter": counter, **schedulers}
     stream = gc.batches((images.x, images.y) if classes else images.x, batch, seed)
-    return Training(step, stream, state, {"G": best.net}, sample, *quality)
+    about = {"data": images.name, "samples": "of the averaged weights"}
+    return Training(step, stream, state, {"G": best.net}, sample, *quality, about, prepare=prepare)
 
 
 # ---- diffusion and flow matching ----
@@ -258,36 +296,39 @@ def heun(velocity, x, steps):
 
 def diffusion(
     steps, objective="velocity", *, data=gc.data.mnist, times="logit-normal", channels=(32, 64), patch=2, blocks=1,
-    classes=0, unlabelled=0.2, batch=64, lr=2e-3, ema=0.998, seed=0,
+    classes=0, unlabelled=0.2, guidance=0.0, batch=64, lr=2e-3, ema=0.998, seed=0,
 ):  # fmt: skip
     """DDPM and flow matching, with classes and without.
 
     Args:
-        objective: "velocity" for flow matching, "v" for DDPM.
-        times: "uniform" or "logit-normal": the sigmoid of a Gaussian, which seldom draws the ends.
+        objective: "velocity" for flow matching, "v" for DDPM, which is sampled by DDIM.
+        times: "uniform", "logit-normal" (the sigmoid of a Gaussian, which seldom draws the ends), or "both", in halves.
         unlabelled: the share of images whose class is not told, for guidance.
+        guidance: its scale, 0 for none.
     """
     device = gc.device()
     gc.seed_everything(seed)
-    images = data("train", device)
+    images, test = data("train", device), data("test", device)
     net = gc.nets.UNet(channels, patch=patch, blocks=blocks, classes=classes)
     net.to(device, memory_format=torch.channels_last)  # convolutions are then quicker
-    average, optimizer = gc.ema(net, ema), Adam(net.parameters(), lr, betas=(0.9, 0.99), fused=True)
-    scheduler = warm_up_and_cosine(optimizer, steps)
-    schedule = gc.diffusion.cosine_schedule().to(device)
+    learner = Learner(net, Adam(net.parameters(), lr, betas=(0.9, 0.99), fused=True), steps, ema)
+    best, schedule = learner.best, gc.diffusion.cosine_schedule().to(device)
+
+    def draw_times(n):
+        if times == "uniform":
+            return torch.rand(n, device=device)
+        share = torch.randn(n, device=device).sigmoid()
+        return torch.cat([share[n // 2 :], torch.rand(n // 2, device=device)]) if times == "both" else share
 
     def noised(x):
         """What the network sees, its time, and its target."""
-        eps = torch.randn_like(x)
-        share = torch.rand(len(x), device=device)
-        if times == "logit-normal":
-            share = torch.randn(len(x), device=device).sigmoid()
+        eps, share = torch.randn_like(x), draw_times(len(x))
         if objective == "velocity":
             x_t, velocity = gc.diffusion.flow_path(eps, x, share)
             return x_t, 1000 * share, velocity
         t = (share * schedule.T).long().clamp(max=schedule.T - 1) + 1
         x_t = gc.diffusion.q_sample(x, t, eps, schedule)
-        return x_t, t, gc.diffusion.convert(x_t, t, schedule, eps=eps).v
+        return x_t, t, gc.diffusion.convert(x_t, t, schedule, x0=x).v
 
     def step(batch):
         x, y = batch if classes else (batch, None)
@@ -295,37 +336,34 @@ def diffusion(
             y = torch.where(torch.rand(len(y), device=device) < unlabelled, classes, y)
         x_t, t, target = noised(x)
         loss = (target - net(x_t, t, y)).square().mean()
-        update(optimizer, loss)
-        scheduler.step()
-        average.update_parameters(net)
+        learner.learn(loss)
         return {"loss": loss}
 
-    best = average.module.requires_grad_(False)
-
     def denoise(x, y, steps):
+        predict = gc.samplers.guided(best, guidance)  # of velocities and v as of eps: both are linear in it
         if objective == "velocity":
-            return heun(lambda x, t: best(x, 1000 * t, y), x, steps)
-        predict = lambda x, t: gc.diffusion.convert(x, t, schedule, v=best(x, t, y)).eps
-        *_, x0 = gc.samplers.ddim(predict, x, schedule, steps=2 * steps - 1)  # as many evaluations
+            return heun(lambda x, t: predict(x, 1000 * t, y), x, steps)
+        predict_eps = lambda x, t: gc.diffusion.convert(x, t, schedule, v=predict(x, t, y)).eps
+        *_, x0 = gc.samplers.ddim(predict_eps, x, schedule, steps=2 * steps - 1)  # as many evaluations
         return x0
 
     def sample(count, generator, steps=25):
         x = random_numbers(torch.randn, generator, count, 1, 28, 28)
         return in_parts(partial(denoise, steps=steps), x, labels(count, classes)).clamp(-1, 1)
 
-    quality, _ = fid_quality(partial(sample, steps=10), data)
-    _, fid_of_many = fid_quality(sample, data)
+    quality, fid_of_many = fid_quality(partial(sample, steps=10), data, sample)
 
     def final():
         if objective != "v" or classes:
             return fid_of_many()
-        levels = ((data("test", device).x[:MANY] + 1) * 127.5).round() / 127.5 - 1
+        levels = ((test.x[:MANY] + 1) * 127.5).round() / 127.5 - 1
         nats = in_parts(lambda x: ddpm_bound(best, schedule, x, times=20, levels=256), levels)
         return {**fid_of_many(), "bits/dim": gc.likelihoods.bits_per_dim(nats.mean().item(), 784)}
 
-    state = {"net": net, "average": average, "optimizer": optimizer, "scheduler": scheduler}
+    solver = "DDIM" if objective == "v" else "Heun's method"
+    about = {"data": images.name, "samples": f"{solver}, 49 evaluations of the network; 19 for the curve"}
     stream = gc.batches((images.x, images.y) if classes else images.x, batch, seed)
-    return Training(step, stream, state, {"net": best}, sample, quality, final)
+    return Training(step, stream, learner.state, {"net": best}, sample, quality, final, about)
 
 
 # ---- VAEs ----
@@ -342,12 +380,13 @@ def vae(
     """
     device = gc.device()
     gc.seed_everything(seed)
-    stream, to_bits = batches_of_bits(data("train", device), batch, dynamic, seed)
+    images, test = data("train", device), data("test", device)
+    stream, to_bits = batches_of_bits(images, batch, dynamic, seed)
     encoder = Conditional(gc.nets.ConvEncoder(latent, channels, hidden, (1 + classes, 28, 28)), classes)
     decoder = Conditional(gc.nets.ConvDecoder(latent + classes, channels[::-1], hidden), classes)
     model = nn.ModuleDict({"encoder": encoder, "decoder": decoder}).to(device)
-    average, optimizer = gc.ema(model, ema), Adam(model.parameters(), lr, fused=True)
-    scheduler = warm_up_and_cosine(optimizer, steps)
+    learner = Learner(model, Adam(model.parameters(), lr, fused=True), steps, ema)
+    best = learner.best
 
     def step(batch):
         x, y = to_bits(batch[0]), batch[1] if classes else None
@@ -355,12 +394,8 @@ def vae(
         z = mu + (logvar / 2).exp() * torch.randn_like(mu)
         kl = gc.likelihoods.gaussian_kl(mu, logvar).mean()
         reconstruction = gc.likelihoods.bernoulli_log_prob(model["decoder"](z, y), x).mean()
-        update(optimizer, kl - reconstruction)
-        scheduler.step()
-        average.update_parameters(model)
+        learner.learn(kl - reconstruction)
         return {"-ELBO": kl - reconstruction, "KL": kl}
-
-    best = average.module.requires_grad_(False)
 
     def sample(count, generator):
         """The probability of each pixel, as grey images in [-1, 1]."""
@@ -378,7 +413,6 @@ def vae(
             log_weights.append(log_p + 0.5 * (eps.square() + logvar - z.square()).sum(-1))
         return -gc.likelihoods.importance_bound(torch.cat(log_weights))
 
-    test = data("test", device)
     order = torch.randperm(len(test.x), generator=torch.Generator().manual_seed(0)).to(device)
     bits, classes_of_bits = gc.data.binarize(test.x, seed=1)[order], test.y[order] if classes else None
 
@@ -386,15 +420,21 @@ def vae(
         y = None if classes_of_bits is None else classes_of_bits[:count]
         return in_parts(partial(bound, k=k), bits[:count], y, size=100)
 
-    def final():
-        """-L_5000 of all test images: -L_50 of all, and how much lower -L_5000 is on some of them."""
-        k = gc.by_profile(smoke=100, laptop=5000, gpu=5000)
-        gain = bounds(k, FEW // 4) - bounds(50, FEW // 4)
-        return {"nats": (bounds(50, MANY).mean() + gain.mean()).item()}
+    name = "nats given the class" if classes else "nats"
 
-    state = {"model": model, "average": average, "optimizer": optimizer, "scheduler": scheduler}
+    def final():
+        """An unbiased estimate of the mean of -L_5000 over all test images: that of -L_50, and the change on some."""
+        all_images = bounds(50, MANY)
+        some = bounds(gc.by_profile(smoke=100, laptop=5000, gpu=5000), FEW // 4)
+        change = some - all_images[: len(some)]
+        return {name: (all_images.mean() + change.mean()).item()}
+
+    def quality():
+        return {name: bounds(50, FEW // 4).mean().item()}
+
     networks = {"encoder": best["encoder"].net, "decoder": best["decoder"].net}
-    return Training(step, stream, state, networks, sample, lambda: {"nats": bounds(50, FEW // 4).mean().item()}, final)
+    about = {"data": images.name, "samples": "probabilities of the pixels", "nats": "-L_5000; -L_50 for the curve"}
+    return Training(step, stream, learner.state, networks, sample, quality, final, about)
 
 
 def vq_vae(steps, *, codewords=64, size=16, hidden=48, blocks=3, share=1 / 3, batch=64, lr=2e-3, lr_prior=5e-3, seed=0):
@@ -404,12 +444,14 @@ def vq_vae(steps, *, codewords=64, size=16, hidden=48, blocks=3, share=1 / 3, ba
     """
     device = gc.device()
     gc.seed_everything(seed)
-    stream, to_bits = batches_of_bits(gc.data.mnist("train", device), batch, True, seed)
+    images = gc.data.mnist("train", device)
+    stream, to_bits = batches_of_bits(images, batch, True, seed)
     vq = gc.nets.VQVAE(codewords, size).to(device)
     prior = gc.nets.GatedPixelCNN(hidden, blocks, image_channels=codewords, outputs=codewords, classes=10).to(device)
-    average, opt_vq = gc.ema(prior), Adam(vq.parameters(), lr, fused=True)
+    opt_vq = Adam(vq.parameters(), lr, fused=True)
     opt_prior = AdamW(prior.parameters(), lr_prior, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    scheduler_vq, scheduler_prior = warm_up_and_cosine(opt_vq, share * steps), warm_up_and_cosine(opt_prior, steps)
+    scheduler_vq, learner = warm_up_and_cosine(opt_vq, share * steps), Learner(prior, opt_prior, steps, 0.998)
+    best = learner.best
     usage = nn.Module()
     usage.register_buffer("shares", torch.full((codewords,), 0.1, device=device))
 
@@ -421,20 +463,17 @@ def vq_vae(steps, *, codewords=64, size=16, hidden=48, blocks=3, share=1 / 3, ba
 
     def step(batch):
         x, y = to_bits(batch[0]), batch[1]
-        z_e = vq.encoder(x)
-        e, codes = vq.quantize(z_e)
-        log_p = gc.likelihoods.bernoulli_log_prob(vq.decoder(z_e + (e - z_e).detach()), x).mean()
-        if scheduler_vq.last_epoch < share * steps:
+        with torch.set_grad_enabled(scheduler_vq.last_epoch < share * steps):
+            z_e = vq.encoder(x)
+            e, codes = vq.quantize(z_e)
+            log_p = gc.likelihoods.bernoulli_log_prob(vq.decoder(z_e + (e - z_e).detach()), x).mean()
+        if log_p.requires_grad:
             update(opt_vq, squared_distance(z_e.detach(), e) + 0.25 * squared_distance(z_e, e.detach()) - log_p)
             scheduler_vq.step()
             revive(vq.codebook, usage.shares, codes, z_e.detach())
         nats = cross_entropy(code_logits(prior, codes, y), codes, reduction="none").flatten(1).sum(1).mean()
-        clipped_update(opt_prior, nats)
-        scheduler_prior.step()
-        average.update_parameters(prior)
-        return {"-log p(x | codes)": -log_p, "-log p(codes)": nats}
-
-    best = average.module.requires_grad_(False)
+        learner.learn(nats, clipped_update)
+        return {"-log p(x | codes)": -log_p, "-log p(codes | class)": nats}
 
     @torch.no_grad()
     def decode(uniform, y):
@@ -448,15 +487,16 @@ def vq_vae(steps, *, codewords=64, size=16, hidden=48, blocks=3, share=1 / 3, ba
     def sample(count, generator):
         return in_parts(decode, random_numbers(torch.rand, generator, count, 7, 7), labels(count, 10))
 
-    state = {"vq": vq, "prior": prior, "average": average, "usage": usage, "opt_vq": opt_vq, "opt_prior": opt_prior,
-             "scheduler_vq": scheduler_vq, "scheduler_prior": scheduler_prior}  # fmt: skip
-    return Training(step, stream, state, {"vq": vq, "prior": best}, sample, *fid_quality(sample, gc.data.mnist))
+    state = {"vq": vq, "usage": usage, "opt_vq": opt_vq, "scheduler_vq": scheduler_vq, **learner.state}
+    about = {"data": images.name, "samples": "probabilities of the pixels given codes from the prior"}
+    quality = fid_quality(sample, gc.data.mnist)
+    return Training(step, stream, state, {"vq": vq, "prior": best}, sample, *quality, about)
 
 
 @torch.no_grad()
 def revive(codebook, shares, codes, z_e):
     """Codewords that hardly any place chooses move to vectors of the batch; ``shares`` are running means."""
-    shares.mul_(0.98).add_(0.02 * codes.flatten().bincount(minlength=len(codebook)) / codes.numel())
+    shares.mul_(0.98).add_(0.02 * one_hot(codes, len(codebook)).float().mean((0, 1, 2)))
     vectors = z_e.permute(0, 2, 3, 1).flatten(0, 2)
     some = vectors[torch.randint(len(vectors), (len(codebook),), device=codebook.device)]
     dead = shares < 1e-3  # not asked whether there are any: a GPU would have to wait
@@ -465,7 +505,10 @@ def revive(codebook, shares, codes, z_e):
 
 
 def choose(p, uniform):
-    """From each row of ``p`` (B, K) the first index at which the sum of the probabilities exceeds ``uniform`` (B,)."""
+    """From each row of ``p`` (B, K) the first index at which the sum of the probabilities exceeds ``uniform`` (B,).
+
+    It is the last index where rounding keeps the sum below.
+    """
     return (p.cumsum(1) <= uniform[:, None]).sum(1).clamp(max=p.shape[1] - 1)
 
 
@@ -478,25 +521,19 @@ def pixel_by_pixel(steps, make, *, data=gc.data.mnist, dynamic=True, batch=16, l
     Args:
         make: a function that makes the network.
     """
-    device = gc.device()
     gc.seed_everything(seed)
-    stream, to_bits = batches_of_bits(data("train", device), batch, dynamic, seed)
-    net = make().to(device)
+    net = make().to(gc.device())
 
     def nats(net, x, y=None):
         return -gc.likelihoods.bernoulli_log_prob(net(x), x)
 
-    def pixels(net, uniform):
-        return draw(net, uniform)
-
-    return likelihood_training(steps, net, stream, to_bits, nats, pixels, data, lr, 0.0, ema)
+    return likelihood_training(steps, net, nats, draw, data, dynamic, batch, lr, 0.0, ema, seed)
 
 
 def gpt_on_pixels(steps, *, width=64, heads=4, layers=4, batch=16, lr=4e-3, ema=0.998, seed=0):
     """GPT of binarized digits in raster order; the first token gives the class, or says that it may be any."""
     device = gc.device()
     gc.seed_everything(seed)
-    stream, to_bits = batches_of_bits(gc.data.mnist("train", device), batch, True, seed)
     any_class = 12  # 0 and 1 are pixels, 2 to 11 classes
     net = gc.nets.GPT(13, 784, width, heads, layers).to(device)
 
@@ -507,55 +544,55 @@ def gpt_on_pixels(steps, *, width=64, heads=4, layers=4, batch=16, lr=4e-3, ema=
         out = net(torch.cat([first[:, None], x.flatten(1)[:, :-1].long()], 1))  # (B, 784, 13)
         return -gc.likelihoods.bernoulli_log_prob((out[..., 1] - out[..., 0]).view_as(x), x)
 
-    def pixels(net, uniform):
-        return draw(net, uniform, begin=any_class)
-
-    return likelihood_training(steps, net, stream, to_bits, nats, pixels, gc.data.mnist, lr, 0.1, ema)
+    pixels = partial(draw, begin=any_class)
+    return likelihood_training(steps, net, nats, pixels, gc.data.mnist, True, batch, lr, 0.1, ema, seed)
 
 
-def likelihood_training(steps, net, stream, to_bits, nats, pixels, data, lr, weight_decay, ema):
-    """The training of a network whose ``nats(net, x, y)`` is the loss, and that is sampled by ``pixels``."""
+def likelihood_training(steps, net, nats, pixels, data, dynamic, batch, lr, weight_decay, ema, seed):
+    """The training of a network of binary images whose loss is ``nats(net, x, y)``, and that ``pixels`` samples."""
+    images = data("train", gc.device())
+    stream, to_bits = batches_of_bits(images, batch, dynamic, seed)
     optimizer = AdamW(net.parameters(), lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
-    average, scheduler = gc.ema(net, ema), warm_up_and_cosine(optimizer, steps)
+    learner = Learner(net, optimizer, steps, ema)
+    best = learner.best
 
     def step(batch):
         x, y = batch
         loss = nats(net, to_bits(x), y).mean()
-        clipped_update(optimizer, loss)
-        scheduler.step()
-        average.update_parameters(net)
+        learner.learn(loss, clipped_update)
         return {"nats": loss}
-
-    best = average.module.requires_grad_(False)
 
     def sample(count, generator):
         """Black and white: -1 and 1."""
         return in_parts(lambda u: 2 * pixels(best, u) - 1, random_numbers(torch.rand, generator, count, 28, 28))
 
-    state = {"net": net, "average": average, "optimizer": optimizer, "scheduler": scheduler}
-    return Training(step, stream, state, {"net": best}, sample, *nats_quality(partial(nats, best), data))
+    about = {"data": images.name, "nats": "exact, of statically binarized test images"}
+    quality = nats_quality(partial(nats, best), data)
+    return Training(step, stream, learner.state, {"net": best}, sample, *quality, about)
 
 
 def gpt_on_text(steps, *, context=128, width=128, heads=4, layers=4, dropout=0.1, batch=32, lr=2e-3, ema=0.998, seed=0):
-    """GPT of the characters of Shakespeare's plays."""
+    """GPT of the characters of Shakespeare's plays.
+
+    Held-out nats are those of windows side by side, each of which starts afresh: a character is seen with 64 before it
+    on average. The characters after the last whole window are left out.
+    """
     device = gc.device()
     gc.seed_everything(seed)
     plays = gc.data.text("shakespeare", device)
     net = gc.nets.GPT(len(plays.characters), context, width, heads, layers, dropout).to(device)
     optimizer = AdamW(net.parameters(), lr, betas=(0.9, 0.99), weight_decay=0.1, fused=True)
-    average, scheduler = gc.ema(net, ema), warm_up_and_cosine(optimizer, steps)
+    learner = Learner(net, optimizer, steps, ema)
+    best = learner.best
 
     def nats(net, x):  # (B, context + 1) -> the mean over all characters
         return cross_entropy(net(x[:, :-1]).flatten(0, 1), x[:, 1:].flatten())
 
     def step(x):
         loss = nats(net, x)
-        clipped_update(optimizer, loss)
-        scheduler.step()
-        average.update_parameters(net)
+        learner.learn(loss, clipped_update)
         return {"nats per character": loss}
 
-    best = average.module.requires_grad_(False)
     held_out = plays.test[: (len(plays.test) - 1) // context * context + 1].unfold(0, context + 1, context)
 
     def quality():
@@ -578,9 +615,9 @@ def gpt_on_text(steps, *, context=128, width=128, heads=4, layers=4, dropout=0.1
         best.eval()
         return in_parts(passages, random_numbers(torch.rand, generator, count, length))
 
-    state = {"net": net, "average": average, "optimizer": optimizer, "scheduler": scheduler}
+    about = {"data": plays.name, "samples": "characters by number, of these", "characters": plays.characters}
     stream = gc.batches(plays.train.unfold(0, context + 1, 1), batch, seed)
-    return Training(step, stream, state, {"net": best}, sample, quality, quality)
+    return Training(step, stream, learner.state, {"net": best}, sample, quality, quality, about, windows=context)
 
 
 # ---- the plan ----
@@ -602,30 +639,34 @@ class Entry:
         return self.family(steps, **self.options)
 
     def recipe(self):
-        """Family and options as text."""
-        written = (f"{key}={_name(value)}" for key, value in self.options.items())
+        """Family and all options, defaults included, as text."""
+        bound = inspect.signature(self.family).bind(0, **self.options)
+        bound.apply_defaults()
+        written = (f"{key}={_name(value)}" for key, value in list(bound.arguments.items())[1:])
         return f"{self.family.__name__}({', '.join(written)})"
 
 
 def _name(value):
     if isinstance(value, partial):
-        return f"{value.func.__name__}{value.args}"
-    return getattr(value, "__name__", value)
+        given = [*map(str, value.args), *(f"{key}={v}" for key, v in value.keywords.items())]
+        return f"{value.func.__name__}({', '.join(given)})"
+    return getattr(value, "__name__", str(value))
 
 
 DCGAN = {"batch_norm": False, "spectral": True, "betas": (0.0, 0.9), "lr": 3e-3}
 TODAY = {"objective": "relativistic", "gamma": 1.0, "lazy": 4, "batch_norm": False, "betas": (0.0, 0.99), "lr": 2e-3}
 WGAN_GP = {"objective": "wasserstein", "gamma": 10.0, "batch_norm": False, "betas": (0.0, 0.9)}
-WGAN = {"objective": "wasserstein", "clip": 0.03, "cosine": False}
+WGAN = {"objective": "wasserstein", "clip": 0.03, "cosine": False, "k": 5}
 FLOW = {"lr": 4e-3}
-DDPM = {"objective": "v", "lr": 4e-3}
+DDPM = {"objective": "v", "times": "both", "lr": 4e-3}
+BETTER_VAE = {"channels": (32, 64), "hidden": 256}
 FASHION = {"data": gc.data.fashion_mnist}
 
 PLAN = {  # in this order
     "GAN of today": Entry(adversarial, TODAY, 60_000, 100_000),
     "DDPM": Entry(diffusion, DDPM, 35_000, 100_000),
-    "DCGAN": Entry(adversarial, DCGAN, 60_000, 100_000),
-    "VAE": Entry(vae, {}, 60_000, 100_000),
+    "DCGAN": Entry(adversarial, DCGAN, 45_000, 100_000),
+    "VAE": Entry(vae, BETTER_VAE, 55_000, 100_000),
     "PixelCNN": Entry(pixel_by_pixel, {"make": gc.nets.PixelCNN}, 30_000, 60_000),
     "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),
     "WGAN-GP": Entry(adversarial, WGAN_GP, 60_000, 100_000),
@@ -634,16 +675,16 @@ PLAN = {  # in this order
     "Diagonal BiLSTM": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelRNN, "diagonal", 32, 1)}, 30_000, 60_000),
     "Row LSTM": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelRNN, "row")}, 60_000, 60_000),
     "GPT on pixels": Entry(gpt_on_pixels, {}, 30_000, 60_000),
-    "guided DDPM": Entry(diffusion, {**DDPM, "classes": 10}, 40_000, 100_000),
+    "guided DDPM": Entry(diffusion, {**DDPM, "classes": 10, "guidance": 0.5}, 40_000, 100_000),
     "conditional GAN": Entry(adversarial, {**DCGAN, "classes": 10}, 100_000, 100_000),
-    "conditional VAE": Entry(vae, {"classes": 10}, 60_000, 100_000),
+    "conditional VAE": Entry(vae, {**BETTER_VAE, "classes": 10}, 60_000, 100_000),
     "VQ-VAE with prior": Entry(vq_vae, {}, 30_000, 60_000),
     "GAN": Entry(adversarial, {"networks": "MLP", "lr": 4e-4}, 100_000, 100_000),
     "WGAN": Entry(adversarial, WGAN, 100_000, 100_000),
     "emoji DCGAN": Entry(adversarial, {"data": gc.data.emoji, "latent": 100, "channels": (512, 256, 128, 64),
                                        "channels_D": (64, 128, 256, 512), "lr": 2e-4, "batch": 32}, 20_000, 60_000),
     "FashionMNIST GAN of today": Entry(adversarial, {**TODAY, **FASHION}, 40_000, 100_000),
-    "FashionMNIST VAE": Entry(vae, FASHION, 40_000, 100_000),
+    "FashionMNIST VAE": Entry(vae, {**BETTER_VAE, **FASHION}, 40_000, 100_000),
     "FashionMNIST DDPM": Entry(diffusion, {**DDPM, **FASHION}, 30_000, 100_000),
     "FashionMNIST PixelCNN": Entry(pixel_by_pixel, {"make": gc.nets.PixelCNN, **FASHION}, 20_000, 60_000),
 }  # fmt: skip

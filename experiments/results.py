@@ -173,3 +173,15 @@ def curves(results) -> dict:
 def samples(results) -> dict:
     """Entrant -> images (N, 1, 28, 28) of -1 and 1, those of the first seed that the data file keeps."""
     return {name: unpack(text) for run in results["runs"] for name, text in run["kept"].items()}
+
+
+def write_checksums(weights, stem):
+    """Write the checksums of one folder of finished files into weights/SHA256SUMS, in place of its old ones."""
+    listed = weights / "SHA256SUMS"
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
+    lines = [line for line in lines if not line.split()[1].startswith(f"{stem}/")]
+    for file in (path for path in (weights / stem).glob("*") if path.suffix in (".xz", ".npz")):
+        lines.append(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {stem}/{file.name}")
+    text = "".join(f"{line}\n" for line in sorted(lines, key=lambda line: line.split()[1]))
+    if text or listed.exists():
+        replace_file(listed, lambda file: file.write(text.encode()))

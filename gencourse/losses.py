@@ -164,10 +164,11 @@ def gradient_penalty(critic, real: torch.Tensor, fake: torch.Tensor, generator=N
 
 
 def relativistic_discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
-    """What D minimizes in a relativistic GAN: -log sigmoid(D(x) - D(G(z))), in nats; (B,).
+    """What D minimizes in a relativistic GAN: -log sigmoid(l(x) - l(G(z))), l the logit of D, in nats; (B,).
 
-    D no longer says whether one image is data, but which of two is. Only differences count, so that D cannot settle on
-    calling everything generated: each sample of data is compared with a sample of its own.
+    D no longer says whether one sample is data, but which of two is. Only differences count: there is no threshold that
+    a sample has to pass, and a constant added to l changes nothing. The pairs are random: x and z are independent.
+    Under assumptions the landscape of this loss is free of the bad basins that the plain loss has (Sun et al., 2020).
 
     Args:
         real_logits: logits of D on data, shape (B,) or (B, 1).
@@ -176,8 +177,8 @@ def relativistic_discriminator_loss(real_logits: torch.Tensor, fake_logits: torc
     Raises:
         ValueError: if the lengths differ, or there is not one logit per sample.
 
-    Source: Jolicoeur-Martineau (2019), https://arxiv.org/abs/1807.00734; Huang et al. (2024),
-    https://arxiv.org/abs/2501.05441.
+    Source: Jolicoeur-Martineau (2019), https://arxiv.org/abs/1807.00734; Sun et al. (2020),
+    https://arxiv.org/abs/2011.04926; Huang et al. (2024), https://arxiv.org/abs/2501.05441.
 
     >>> round(relativistic_discriminator_loss(torch.tensor([3.0]), torch.tensor([3.0])).item(), 4)     # log 2
     0.6931
@@ -187,7 +188,7 @@ def relativistic_discriminator_loss(real_logits: torch.Tensor, fake_logits: torc
 
 
 def relativistic_generator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
-    """What G minimizes in a relativistic GAN: -log sigmoid(D(G(z)) - D(x)), in nats; (B,).
+    """What G minimizes in a relativistic GAN: -log sigmoid(l(G(z)) - l(x)), l the logit of D, in nats; (B,).
 
     Arguments, errors and source as for :func:`relativistic_discriminator_loss`.
 
@@ -200,10 +201,11 @@ def relativistic_generator_loss(real_logits: torch.Tensor, fake_logits: torch.Te
 
 
 def zero_centred_penalty(critic, x: torch.Tensor) -> torch.Tensor:
-    """The zero-centred gradient penalty ||grad D(x)||_2^2: R1 on data, R2 on generated samples; (B,).
+    """The zero-centred gradient penalty ||grad l(x)||_2^2: R1 on data, R2 on generated samples; (B,).
 
-    The norm runs over all of a sample's entries. ``x`` receives no gradient; the parameters of the critic do, through
-    a second differentiation. Add gamma / 2 times its mean, for one of the two or for both.
+    l is the logit of D, not its probability. The norm runs over all of a sample's entries. ``x`` receives no gradient;
+    the parameters of the critic do, through a second differentiation. Add gamma / 2 times its mean, for one of the two
+    or for both.
 
     Args:
         critic: maps (B, ...) to logits or scores (B,) or (B, 1), each sample by itself: no batch norm.

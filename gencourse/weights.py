@@ -116,17 +116,6 @@ def _load(file, networks):
     return content
 
 
-def write_checksums(weights, stem):
-    """Write the checksums of one folder of finished files into weights/SHA256SUMS, in place of its old ones."""
-    listed = weights / "SHA256SUMS"
-    lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
-    lines = [line for line in lines if not line.split()[1].startswith(f"{stem}/")]
-    for file in [path for path in (weights / stem).glob("*") if path.suffix in (".xz", ".npz")]:
-        lines.append(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {stem}/{file.name}")
-    if lines or listed.exists():
-        listed.write_text("".join(f"{line}\n" for line in sorted(lines, key=lambda line: line.split()[1])), "utf-8")
-
-
 def _pack(v, snapshots):
     """``v`` with float32 as float16, and with every History as a dictionary."""
     if isinstance(v, torch.Tensor):

@@ -101,14 +101,14 @@ def run(path):
 
 def keep(made, weights, nb):
     """Replace the finished weights of a notebook by those that its run made, and tie them to it."""
-    import gencourse.weights
+    from experiments.results import write_checksums
 
     stem, known = made.name, nb["metadata"]["gencourse"]
     shutil.rmtree(weights / stem, ignore_errors=True)
     known.pop("weights", None)
     if made.is_dir():
         shutil.copytree(made, weights / stem)
-    gencourse.weights.write_checksums(weights, stem)
+    write_checksums(weights, stem)
     if made.is_dir():
         known["weights"] = rules.weights_digest(weights, stem)
 

@@ -393,7 +393,7 @@ def check_relativistic(losses):
 
 
 def check_relativistic_slopes(losses):
-    """D raises data and lowers samples, G the other way round, both in equal parts."""
+    """The slopes: D raises data and lowers samples, the loss of G wants the opposite, both in equal parts."""
     for loss, sign in zip(losses, (-1, 1)):
         real, fake = normal(5).requires_grad_(), normal(5, seed=1).requires_grad_()
         up, down = torch.autograd.grad(loss(real, fake).sum(), (real, fake))

@@ -7,11 +7,13 @@ import pytest
 import torch
 import torchvision.datasets.mnist as reader
 from archive_server import idx
+from PIL import Image
 from torch.testing import assert_close
 from twins import must_fail
 
 import gencourse as gc
 from gencourse import data
+from gencourse.data import images
 from gencourse.data.images import _read_idx
 
 # ---- image sets ----
@@ -105,6 +107,28 @@ def check_parser(parse, folder):
         (folder / f"{i}").write_bytes(idx(array))
         assert_close(parse(folder / f"{i}.gz"), reader.read_sn3_pascalvincent_tensor(folder / f"{i}"))
         assert np.array_equal(parse(folder / f"{i}.gz").numpy(), array)
+
+
+def test_emoji_are_the_squares_of_the_sheet():
+    """One picture after another along the rows of 40; every tenth one is a test picture."""
+    sheet = Image.open(images.HERE / "twemoji64.webp").convert("RGB")
+    train, test = data.emoji("train"), data.emoji("test")
+    assert train.x.shape == (1715, 3, 64, 64) and test.x.shape == (191, 3, 64, 64)
+    assert set(train.y.tolist()) == set(range(len(data.EMOJI)))
+
+    def check(x, place, number):
+        row, column = divmod(number, 40)
+        square = np.asarray(sheet.crop((64 * column, 64 * row, 64 * column + 64, 64 * row + 64)), dtype=np.float32)
+        assert_close(((x[place] + 1) * 127.5).permute(1, 2, 0), torch.from_numpy(square))
+
+    for place, number in ((0, 0), (4, 40), (190, 1900)):
+        check(test.x, place, number)
+    check(train.x, 0, 1)
+    check(train.x, 1714, 1905)
+    must_fail(lambda x: check(x, 4, 40), test.x.mT)  # rows and columns exchanged
+    must_fail(lambda x: check(x, 4, 40), test.x.flip(1))  # blue, green, red
+    with pytest.raises(ValueError, match="split"):
+        data.emoji("valid")
 
 
 def test_parser(tmp_path):

@@ -525,7 +525,7 @@ def pixel_by_pixel(steps, make, *, data=gc.data.mnist, dynamic=True, batch=16, l
     net = make().to(gc.device())
 
     def nats(net, x, y=None):
-        return -gc.likelihoods.bernoulli_log_prob(net(x), x)
+        return -gc.likelihoods.bernoulli_log_prob(net(x).float(), x)
 
     return likelihood_training(steps, net, nats, draw, data, dynamic, batch, lr, 0.0, ema, seed)
 
@@ -542,7 +542,7 @@ def gpt_on_pixels(steps, *, width=64, heads=4, layers=4, batch=16, lr=4e-3, ema=
         if y is not None:  # in training: of every fourth image the class is not told
             first = torch.where(torch.arange(len(y), device=device) % 4 == 0, any_class, y + 2)
         out = net(torch.cat([first[:, None], x.flatten(1)[:, :-1].long()], 1))  # (B, 784, 13)
-        return -gc.likelihoods.bernoulli_log_prob((out[..., 1] - out[..., 0]).view_as(x), x)
+        return -gc.likelihoods.bernoulli_log_prob((out[..., 1] - out[..., 0]).view_as(x).float(), x)
 
     pixels = partial(draw, begin=any_class)
     return likelihood_training(steps, net, nats, pixels, gc.data.mnist, True, batch, lr, 0.1, ema, seed)
@@ -631,6 +631,11 @@ class Entry:
     options: dict
     laptop: int
     gpu: int
+
+    @property
+    def bf16(self):
+        """Whether its products of matrices may be in bfloat16: no second derivatives, and losses in float32."""
+        return self.family in (diffusion, pixel_by_pixel, gpt_on_pixels, gpt_on_text)
 
     def steps(self):
         return gc.by_profile(smoke=20, laptop=self.laptop, gpu=self.gpu)

@@ -3,7 +3,7 @@
 Each family of models is trained for equal seconds with one choice after another, and measured at three moments. The
 rate of learning falls along a cosine that ends with the last of them. ``--speed`` says how long a step takes, and what
 share of the processor's rate for products of matrices it reaches, with one thread and with two. What was found is kept
-in ``recipes.json``; ``--table`` prints it.
+in ``recipes.json`` and, for reading, in ``recipes.md``; ``--table`` prints it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from gencourse.train import replace_file
 from .models import PLAN, TODAY, WGAN_GP, Entry, adversarial, diffusion, pixel_by_pixel, vae
 from .results import commit, hardware
 
-FILE = Path(__file__).with_name("recipes.json")
+FILE = Path(__file__).with_name("recipes.json")  # beside it recipes.md, the same for reading
 MOMENTS = (1 / 3, 2 / 3, 1)
 
 FIRST_DCGAN = {"batch": 32, "lr": 5e-4, "lr_D": 2e-4, "channels_D": (16, 32), "cosine": False, "ema": 0.0}
@@ -138,9 +138,27 @@ def keep(key, row):
     replace_file(FILE, lambda file: file.write((json.dumps(content, indent=1) + "\n").encode()))
 
 
+REASONS = """# Recipes at equal seconds
+
+Made by `python -m experiments.recipes` on one thread; within a family each choice is trained for the same seconds.
+What the marathon takes, and why:
+
+- **The rate rises for a twentieth of the steps and falls along a cosine**: large steps while there is far to go, small
+  ones at the end. It allows a higher rate than one that stays.
+- **An average of the weights makes the samples**: the last steps pull to and fro, and their mean is where they agree.
+- **Times of diffusion from a logit-normal**: near pure noise and near the clean image there is little to learn, so most
+  steps go to the times between. Where a likelihood is wanted half of the times stay uniform: it counts small ones most.
+- **Zero-centred penalties at every fourth step, four times as large**: the second backward pass is the dearest part of
+  a step, and the mean penalty is the same.
+- **Spectral normalization in place of batch norm in D**: it bounds the slope of D without a second backward pass, and
+  without making the score of an image depend on the others of its batch.
+- **Black and white drawn afresh in each step**: what is never seen twice cannot be learned by heart.
+"""
+
+
 def table():
-    """What was found, as a Markdown table for each family."""
-    content, lines = json.loads(FILE.read_text(encoding="utf-8")), []
+    """What was found, as Markdown: reasons, and a table for each family."""
+    content, lines = json.loads(FILE.read_text(encoding="utf-8")), [REASONS]
     for family, (_, seconds, choices) in FAMILIES.items():
         rows = {choice: content.get(f"{family}: {choice}") for choice in choices}
         known = [row for row in rows.values() if row]
@@ -187,6 +205,8 @@ def main(arguments=None):
                 row = measure(make, options, chosen.seconds or seconds)
                 keep(f"{family}: {choice}", {"recipe": Entry(make, options, 0, 0).recipe(), **row})
                 print(f"{family}: {choice}: {row}", flush=True)
+    if not chosen.table:
+        FILE.with_suffix(".md").write_text(table() + "\n", encoding="utf-8")
     print(table())
     return 0
 

@@ -36,6 +36,22 @@ def test_every_model_of_the_plan_trains_and_is_sampled(name, one_thread):
     assert marathon.as_bytes(samples).dtype == np.uint8
 
 
+@pytest.mark.parametrize("name", ["DDPM", "PixelCNN", "GPT on Shakespeare"])
+def test_a_step_in_bfloat16_is_nearly_the_same(name, one_thread):
+    """As on a GPU, here by autocast on the CPU: the loss, its gradient, and float32 where it must be."""
+    losses, gradients = [], []
+    for half in (False, True):
+        training = models.PLAN[name].make(20)
+        assert models.PLAN[name].bf16 and not models.PLAN["GAN of today"].bf16
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            torch.manual_seed(0)
+            losses.append(next(iter(training.step(next(training.batches)).values())))
+        gradients.append(torch.cat([w.grad.flatten() for w in training.state["net"].parameters()]))
+    assert losses[1].dtype == torch.float32
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.01, atol=0)
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
+
+
 DRIVER = """
 import sys
 from pathlib import Path

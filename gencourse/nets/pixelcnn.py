@@ -6,7 +6,7 @@ weights stand channels last, which makes such small convolutions up to twice as 
 
 import torch
 from torch import nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv2d, pad
 
 from ..errors import require
 
@@ -82,7 +82,9 @@ class MaskedConv2d(nn.Conv2d):
         self.register_buffer("mask", conv_mask(kernel_size, mask_type))
 
     def forward(self, x):
-        return self._conv_forward(x, self.weight * self.mask, self.bias)
+        k = self.kernel_size[0] // 2
+        seen = (self.weight * self.mask)[:, :, : k + 1]  # the rows below are masked: a quarter of the time
+        return conv2d(pad(x, (k, k, k, 0)), seen, self.bias)
 
 
 class PixelCNN(nn.Module):

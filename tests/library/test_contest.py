@@ -72,7 +72,7 @@ def test_the_bound_of_diffusion_is_tight_for_the_best_network():
 def test_the_probabilities_of_grey_levels_add_up_and_are_those_of_the_normal_distribution():
     mean, std = torch.tensor([-1.3, 0.0, 0.2, 0.999]).double()[:, None], torch.tensor(0.01).double()
     for levels in (2, 5, 256):
-        x = torch.linspace(-1, 1, levels).double().expand(4, -1)
+        x = torch.linspace(-1, 1, levels, dtype=torch.float64).expand(4, -1)
         log_p = log_probability_of_level(x, mean, std, levels)
         torch.testing.assert_close(log_p.exp().sum(1), torch.ones(4).double())
         assert log_p.isfinite().all()  # also a hundred standard deviations away, on both sides
@@ -168,10 +168,10 @@ def test_the_contest_does_what_is_missing_and_names_what_failed(smoke, tmp_path,
 
 PARENT = """
 import multiprocessing, time
-from experiments.contest import _end_with_parent
+from experiments.workers import end_with_parent
 
 def child():
-    _end_with_parent()
+    end_with_parent()
     print(multiprocessing.current_process().pid, flush=True)
     time.sleep(300)
 

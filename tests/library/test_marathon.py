@@ -132,7 +132,8 @@ def test_several_at_a_time_with_what_they_say(tmp_path, monkeypatch, capsys):
     for name in ("DCGAN", "VAE"):
         assert "100%" in (tmp_path / "marathon" / f"{marathon.slug(name)}.log").read_text()
         training, card = marathon.load(name)
-        assert card["steps"] == 6 and card["seconds"] > 0 and card["data"] in ("MNIST", "digits") and card["parameters"] > 10_000
+        assert card["steps"] == 6 and card["seconds"] > 0 and card["parameters"] > 10_000
+        assert card["data"] in ("MNIST", "digits")
         assert card["recipe"] == models.PLAN[name].recipe()
         assert [point["step"] for point in card["curve"]] == sorted({round(6 * i / 10) for i in range(11)})
         with np.load(tmp_path / "finished" / f"{marathon.slug(name)}.npz") as file:

@@ -670,7 +670,7 @@ FASHION = {"data": gc.data.fashion_mnist}
 PLAN = {  # in this order
     "GAN of today": Entry(adversarial, TODAY, 60_000, 100_000),
     "DDPM": Entry(diffusion, DDPM, 35_000, 100_000),
-    "DCGAN": Entry(adversarial, DCGAN, 30_000, 100_000),
+    "DCGAN": Entry(adversarial, DCGAN, 80_000, 100_000),
     "VAE": Entry(vae, BETTER_VAE, 55_000, 100_000),
     "PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelCNN, 48), "lr": 5e-3}, 40_000, 60_000),
     "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),

@@ -140,11 +140,11 @@ def keep(key, row):
 
 REASONS = """# Recipes at equal seconds
 
-Made by `python -m experiments.recipes` on one thread; within a family each choice is trained for the same seconds.
+Made by `python -m experiments.recipes` on one thread; the column of seconds says how long each choice was trained.
 What the marathon takes, and why:
 
 - **The rate rises for a twentieth of the steps and falls along a cosine**: large steps while there is far to go, small
-  ones at the end. It allows a higher rate than one that stays.
+  ones at the end.
 - **An average of the weights makes the samples**: the last steps pull to and fro, and their mean is where they agree.
 - **Times of diffusion from a logit-normal**: near pure noise and near the clean image there is little to learn, so most
   steps go to the times between. Where a likelihood is wanted half of the times stay uniform: it counts small ones most.

@@ -16,8 +16,6 @@ from .download import download, intact, root
 
 HERE = Path(__file__).parent
 SETS = ("MNIST", "FashionMNIST")
-EMOJI = ("Activities", "Animals & Nature", "Flags", "Food & Drink", "Objects", "People & Body", "Smileys & Emotion",
-         "Symbols", "Travel & Places")  # fmt: skip
 
 
 class Images(NamedTuple):
@@ -111,7 +109,7 @@ def emoji(split="train", device=None) -> Images:
     """1,906 emoji in colour, 64x64 on white, in nine categories; they ship with the course: no network needed.
 
     Every tenth one is a test picture. As :func:`mnist`, but x is (N, 3, 64, 64), red, green and blue in [-1, 1], and y
-    is in 0..8, the places in :data:`EMOJI`.
+    is in 0..8: activities, animals, flags, food, objects, people, smileys, symbols, travel.
 
     Source: Twemoji, copyright Twitter, Inc. and other contributors, https://github.com/jdecked/twemoji, licence CC BY
     4.0, https://creativecommons.org/licenses/by/4.0/; composited on white, without the variants of skin tone.
@@ -122,10 +120,11 @@ def emoji(split="train", device=None) -> Images:
     from PIL import Image
 
     require(split in ("train", "test"), "split", split, "'train' or 'test'")
-    y = torch.tensor(json.loads((HERE / "twemoji64.json").read_text("utf-8"))["category"])
-    with Image.open(HERE / "twemoji64.webp") as sheet:  # 48 rows of 40 pictures, the last row not full
+    known = json.loads((HERE / "twemoji64.json").read_text("utf-8"))
+    y, columns, side = torch.tensor(known["category"]), known["columns"], known["size"]
+    with Image.open(HERE / "twemoji64.webp") as sheet:  # rows of pictures, the last one not full
         pixels = torch.from_numpy(np.asarray(sheet.convert("RGB"), dtype=np.float32) / 127.5 - 1)
-    x = pixels.view(48, 64, 40, 64, 3).permute(0, 2, 4, 1, 3).flatten(0, 1)[: len(y)]
+    x = pixels.view(-1, side, columns, side, 3).permute(0, 2, 4, 1, 3).flatten(0, 1)[: len(y)]
     chosen = (torch.arange(len(y)) % 10 == 0) == (split == "test")
     return Images(x[chosen].to(device), y[chosen].to(device), "emoji")
 

@@ -83,7 +83,7 @@ class MaskedConv2d(nn.Conv2d):
 
     def forward(self, x):
         k = self.kernel_size[0] // 2
-        seen = (self.weight * self.mask)[:, :, : k + 1]  # the rows below are masked: a quarter of the time
+        seen = (self.weight * self.mask)[:, :, : k + 1]  # all rows below are masked: nothing to compute
         return conv2d(pad(x, (k, k, k, 0)), seen, self.bias)
 
 

@@ -64,7 +64,7 @@ def total_probability(model, height=3, width=3) -> float:
     """The sum of p(x) over all binary images: 1 for every causal model, and in general some other number if not causal.
 
     Args:
-        model: maps (B, 1, height, width) to logits of the same shape.
+        model: maps (B, 1, height, width) to logits of the same shape; a network is given images on its own device.
         height, width: of the images, at most 16 pixels.
 
     Raises:
@@ -74,7 +74,8 @@ def total_probability(model, height=3, width=3) -> float:
     (1.0, 34)
     """
     x = all_images(height, width)
-    log_p = [bernoulli_log_prob(model(part).double(), part) for part in x.split(4096)]
+    device = next(model.parameters(), x).device if isinstance(model, torch.nn.Module) else x.device
+    log_p = [bernoulli_log_prob(model(part.to(device)).cpu().double(), part) for part in x.split(4096)]
     return torch.cat(log_p).exp().sum().item()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
+from torch.utils._pytree import tree_map_only
 
 from .errors import DataError, GencourseError, TrainingDiverged, require
 from .progress import Progress
@@ -39,7 +40,7 @@ def fit(
             stay on the device: they are fetched in bulk.
         batches: an iterator of batches, e.g. :func:`gencourse.batches`.
         steps: how many steps in all, those of a resumed run included.
-        snapshot: function without arguments; what it returns is kept in ``history.snapshots``.
+        snapshot: function without arguments; what it returns is kept in ``history.snapshots``, tensors on the CPU.
         snapshots: how many to take, evenly spaced, the first before training and the last after it.
         checkpoint: path of a file from which to resume, if it is there, and to which to save every 30 seconds, at the
             end and on interrupt. A process killed at any moment leaves a whole file; on the CPU the resumed run is
@@ -82,7 +83,7 @@ def fit(
     with Progress(steps, history, label, quiet=quiet) as progress, _deferred_interrupt() as interrupted:
         for done in range(history.steps, steps + 1):
             if done in due and done not in history.snapshot_steps:
-                history.snapshots.append(snapshot())
+                history.snapshots.append(tree_map_only(torch.Tensor, lambda v: v.cpu(), snapshot()))
                 history.snapshot_steps.append(done)
             if done == steps or interrupted.is_set():
                 break
@@ -197,7 +198,7 @@ def _save_checkpoint(path, parts, history):
         "python": random.getstate(),
         "numpy": (numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state_all(),
     }
     kept = {name: p.get_state() if isinstance(p, torch.Generator) else p.state_dict() for name, p in parts.items()}
     content = {"parts": kept, "random": random_states, "columns": dict(history), "progress": vars(history)}
@@ -223,10 +224,15 @@ def _load_checkpoint(path, parts, history):
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])  # noqa: NPY002
     torch.set_rng_state(states["torch"])
-    if states["cuda"] and torch.cuda.device_count() == len(states["cuda"]):
-        torch.cuda.set_rng_state_all(states["cuda"])
+    restore_gpu_random_states(states["cuda"])
     history.update(content["columns"])
     vars(history).update(content["progress"])
+
+
+def restore_gpu_random_states(states):
+    """Put back what ``torch.cuda.get_rng_state_all`` returned, if there are as many GPUs as then."""
+    if len(states) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states)
 
 
 class _EMA(AveragedModel):

@@ -13,7 +13,7 @@ import torch
 
 from .errors import DataError, require
 from .runtime import lecture
-from .train import History, replace_file
+from .train import History, replace_file, restore_gpu_random_states
 
 FILTERS = [{"id": lzma.FILTER_LZMA2, "lc": 0, "lp": 1, "pb": 1}]  # for numbers of two bytes
 
@@ -39,7 +39,8 @@ def load_or_train(name, train, snapshots=9, **networks):
 
     Returns:
         What ``train`` returned, with tensors on the CPU where it was loaded. float32 is stored as float16; torch's
-        random state on the CPU is then as it was after the training, so that what is drawn next is what the page shows.
+        random state is then as it was after the training, so that what is drawn next is what the page shows: on the
+        CPU, and on GPUs if the training had as many of them.
 
     Raises:
         ValueError: for another kind of name.
@@ -53,6 +54,7 @@ def load_or_train(name, train, snapshots=9, **networks):
         if (folder() / file).exists():
             content = _load(file, networks)
             torch.set_rng_state(content["random state"])
+            restore_gpu_random_states(content.get("random states of GPUs", []))
             return _unpack(content["result"])
         warnings.warn(f"There are no finished weights of {name}: this cell trains now.", stacklevel=2)
     result = train()
@@ -69,6 +71,7 @@ def save_weights(path, networks, card, snapshots=9, result=None):
         "networks": {key: _pack(net.state_dict(), snapshots) for key, net in networks.items()},
         "result": _pack(result, snapshots),
         "random state": torch.get_rng_state(),
+        "random states of GPUs": torch.cuda.get_rng_state_all(),
         "card": card,
     }
     buffer = io.BytesIO()

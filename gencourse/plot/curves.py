@@ -30,9 +30,7 @@ def _steps(key, values):
     return x, y
 
 
-def curves(
-    history, keys=None, *, alt, title=None, smooth=None, log=False, hlines=None, xlabel="step", ylabel=None
-):
+def curves(history, keys=None, *, alt, title=None, smooth=None, log=False, hlines=None, xlabel="step", ylabel=None):
     """Training curves: each value pale, their running mean strong.
 
     Args:

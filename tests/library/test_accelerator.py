@@ -1,12 +1,19 @@
-"""fit never makes an accelerator wait at every step: seen with pretended tensors, and on CUDA where there is one."""
+"""What an accelerator is owed: no waits in a step, its random state left alone, everything on the right device.
 
+Seen without one, by pretended tensors and the meta device, which computes nothing; and on CUDA where there is one.
+"""
+
+import hashlib
 import time
 import warnings
 from itertools import count
 
 import pytest
 import torch
+from twins import must_fail
 
+import gencourse as gc
+from experiments.classifier import train_digit_classifier
 from gencourse import TrainingDiverged, fit
 
 FETCHES = ("tolist", "item", "cpu", "numpy", "__float__", "__bool__")
@@ -116,3 +123,100 @@ def test_on_cuda():
     assert history["loss"] == [float(i) for i in range(2000)]
     waits = [w for w in caught if "synchroniz" in str(w.message)]
     assert 0 < len(waits) <= 4 * (1 + 2000 // 100 + (time.monotonic() - began) / 0.25)  # two columns, and room
+
+
+# ---- what belongs to the device stays as it was, or comes back ----
+
+
+@pytest.fixture
+def states(monkeypatch):
+    """Two GPUs whose random states are tensors in a list; whatever would seed them fails the test."""
+    kept = [torch.tensor([1], dtype=torch.uint8), torch.tensor([2], dtype=torch.uint8)]
+
+    def seeded(seed):
+        raise AssertionError("the GPUs are seeded")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(kept))
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [state.clone() for state in kept])
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda new: kept.__setitem__(slice(None), new))
+    return kept
+
+
+def check_seeds_no_gpu(draw):
+    draw()
+
+
+def test_measures_and_toys_leave_the_gpus_random_states_alone(states):
+    images = torch.rand(12, 1, 28, 28)
+    check_seeds_no_gpu(lambda: gc.metrics.report(gc.metrics.digit_classifier(), images, images))
+    check_seeds_no_gpu(lambda: gc.data.toy("checkerboard", 5))
+    check_seeds_no_gpu(lambda: train_digit_classifier(steps=2))
+    must_fail(check_seeds_no_gpu, lambda: torch.manual_seed(0))
+
+
+def check_gpus_come_back(states, save, load):
+    save()
+    states[:] = [torch.tensor([7], dtype=torch.uint8)] * 2
+    load()
+    assert [int(state) for state in states] == [1, 2]
+
+
+def test_a_lecture_gets_the_gpus_random_states_back(states, tmp_path, monkeypatch):
+    monkeypatch.setenv("GENCOURSE_SAVE_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("GENCOURSE_WEIGHTS", str(tmp_path))
+
+    def load():
+        monkeypatch.setenv("GENCOURSE_LECTURE", "1")
+        file = tmp_path / "02_gan" / "run.pt.xz"
+        (tmp_path / "SHA256SUMS").write_text(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  02_gan/run.pt.xz\n")
+        gc.load_or_train("02_gan/run", lambda: pytest.fail("trained"))
+
+    check_gpus_come_back(states, lambda: gc.load_or_train("02_gan/run", lambda: 1.5), load)
+    states.pop()  # one GPU less: what was saved belongs to another machine, and is left
+    load()
+    assert len(states) == 1
+
+
+def test_a_resumed_run_gets_the_gpus_random_states_back(states, tmp_path):
+    def run(steps):
+        net = torch.nn.Linear(1, 1)
+        data = gc.batches(torch.zeros(8, 1), 4)
+        fit(lambda x: {"loss": 0.0}, data, steps, checkpoint=tmp_path / "file", state={"net": net}, quiet=True)
+
+    check_gpus_come_back(states, lambda: run(2), lambda: run(3))
+
+
+def test_snapshots_lie_on_the_cpu():
+    """So those of a resumed run, which were read from a file, lie where the new ones lie."""
+    history = fit(lambda x: {"loss": 0.0}, count(), 3, snapshot=lambda: {"a": [far(1), (far(2), 3.0)], "b": "text"})
+    for snapshot in history.snapshots:
+        assert [type(v) for v in (snapshot["a"][0], snapshot["a"][1][0])] == [torch.Tensor] * 2
+        assert snapshot == {"a": [1.0, (2.0, 3.0)], "b": "text"}
+
+
+def test_numbers_on_a_device_can_be_drawn():
+    losses = [far(3), far(2), far(1)]
+    assert gc.plot.style.array(losses).tolist() == [3.0, 2.0, 1.0]
+    gc.plot.curves({"loss": losses, "pair": (range(3), losses)}, alt="They fall.", hlines={"best": far(1)})
+    assert "2.00 ± 0.00" in repr(gc.plot.table([{"loss": (far(2), far(0))}]))
+
+
+def test_total_probability_asks_a_network_on_its_own_device():
+    class OnMeta(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1, device="meta"))
+
+        def forward(self, x):
+            assert x.device.type == "meta"
+            return torch.zeros(x.shape)
+
+    assert gc.autoregressive.total_probability(OnMeta(), 2, 2) == pytest.approx(1)
+
+
+def test_a_mixture_lies_where_its_means_lie(monkeypatch):
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", False)
+    means = torch.zeros(2, device="meta")
+    assert gc.data.mixture_1d(means, [0.5, 0.5]).sample((3,)).device.type == "meta"
+    assert gc.data.mixture_1d([0.0, 1.0], [0.5, 0.5], weights=[1, 2]).sample((3,)).device.type == "cpu"

@@ -203,7 +203,6 @@ def read_only(monkeypatch, *roots):
     monkeypatch.setattr(download.os, "access", refuse)
 
 
-
 def test_read_only_folder(folder, mirrors, monkeypatch):
     """The set goes to a temporary folder, with a warning, and is fetched once."""
     (server,) = mirrors(GOOD)

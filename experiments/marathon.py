@@ -72,8 +72,6 @@ def train(name, folder=FOLDER, steps=None):
     if training.card["data"] in STAND_INS and gc.profile() != "smoke":
         raise gc.DataError(f"{name} would be trained on stand-in data, {training.card['data']}. Connect to a network, "
                            "or set GENCOURSE_DATA to a folder that holds the real ones.")  # fmt: skip
-    if entry.bf16 and gc.device().type == "cuda":
-        training.step = torch.autocast("cuda", torch.bfloat16)(training.step)
     if count > 1:
         share_gradients(training, rank, count, checkpoint)
     if rank > 0:  # all begin where the first process was
@@ -93,7 +91,7 @@ def train(name, folder=FOLDER, steps=None):
 
     history = gc.fit(
         training.step, training.batches, steps, label=name, snapshot=look, snapshots=POINTS + 1,
-        checkpoint=checkpoint, state=training.state,
+        checkpoint=checkpoint, state=training.state, fast=entry.fast,
     )  # fmt: skip
     if history.interrupted or rank > 0:
         return None

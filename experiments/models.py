@@ -633,8 +633,8 @@ class Entry:
     gpu: int
 
     @property
-    def bf16(self):
-        """Whether its products of matrices may be in bfloat16: no second derivatives, and losses in float32."""
+    def fast(self):
+        """Whether its step may be compiled, and in bfloat16: one network, no second derivatives, losses in float32."""
         return self.family in (diffusion, pixel_by_pixel, gpt_on_pixels, gpt_on_text)
 
     def steps(self):

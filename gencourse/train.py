@@ -31,7 +31,7 @@ class History(dict):
 
 
 def fit(
-    step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, state=None, label="", quiet=False
+    step, batches, steps, *, snapshot=None, snapshots=60, checkpoint=None, state=None, label="", quiet=False, fast=False
 ) -> History:
     """Call ``step`` on ``steps`` batches, with progress, history, snapshots and checkpoints.
 
@@ -49,6 +49,11 @@ def fit(
             or is a torch.Generator: networks, optimizers, schedulers, e.g. ``{"G": G, "opt_G": opt_G}``.
         label: shown in front of the progress bar.
         quiet: show no progress, for short runs inside a loop that shows its own.
+        fast: on CUDA, compile the step and let its products of matrices be in bfloat16: for thousands of steps of one
+            network, without derivatives of derivatives. Elsewhere it changes nothing.
+
+    On CUDA, products of float32 matrices are in TF32 during training: eight times as fast, with 10 bits of each factor
+    after the point instead of 23. What is computed after the training has all bits again.
 
     Returns:
         History: name -> list of floats, one per step. After an interrupt (the stop button, Ctrl-C) it holds the steps
@@ -79,8 +84,11 @@ def fit(
         _load_checkpoint(Path(checkpoint), parts, history)
     due = {round(i * steps / max(snapshots - 1, 1)) for i in range(snapshots)} if snapshot else set()
     recorder = _Recorder(history)
+    if fast and torch.cuda.is_available():
+        step = torch.autocast("cuda", torch.bfloat16)(compiled(step))
     started, saved = time.monotonic() - history.seconds, time.monotonic()
-    with Progress(steps, history, label, quiet=quiet) as progress, _deferred_interrupt() as interrupted:
+    bar = Progress(steps, history, label, quiet=quiet)
+    with bar as progress, _deferred_interrupt() as interrupted, _tensor_cores():
         for done in range(history.steps, steps + 1):
             if done in due and done not in history.snapshot_steps:
                 history.snapshots.append(tree_map_only(torch.Tensor, lambda v: v.cpu(), snapshot()))
@@ -107,6 +115,23 @@ def fit(
     if quiet and interrupted.is_set():
         raise KeyboardInterrupt(f"training stopped after {history.steps:,} of {steps:,} steps")
     return history
+
+
+def compiled(step, backend="inductor"):
+    """The step by ``torch.compile``, several operations in one kernel; as it is where the compiler fails."""
+    return torch._dynamo.config.patch(suppress_errors=True)(torch.compile(step, backend=backend))
+
+
+@contextlib.contextmanager
+def _tensor_cores():
+    """Let CUDA multiply float32 matrices in TF32; nothing changes on other devices."""
+    before = torch.get_float32_matmul_precision()
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class _Recorder:

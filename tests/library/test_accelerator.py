@@ -14,7 +14,7 @@ from twins import must_fail
 
 import gencourse as gc
 from experiments.classifier import train_digit_classifier
-from gencourse import TrainingDiverged, fit
+from gencourse import TrainingDiverged, fit, train
 
 FETCHES = ("tolist", "item", "cpu", "numpy", "__float__", "__bool__")
 
@@ -148,7 +148,7 @@ def check_seeds_no_gpu(draw):
 
 
 def test_measures_and_toys_leave_the_gpus_random_states_alone(states):
-    images = torch.rand(12, 1, 28, 28)
+    images = torch.rand(12, 1, 28, 28).to(gc.device())
     check_seeds_no_gpu(lambda: gc.metrics.report(gc.metrics.digit_classifier(), images, images))
     check_seeds_no_gpu(lambda: gc.data.toy("checkerboard", 5))
     check_seeds_no_gpu(lambda: train_digit_classifier(steps=2))
@@ -220,3 +220,56 @@ def test_a_mixture_lies_where_its_means_lie(monkeypatch):
     means = torch.zeros(2, device="meta")
     assert gc.data.mixture_1d(means, [0.5, 0.5]).sample((3,)).device.type == "meta"
     assert gc.data.mixture_1d([0.0, 1.0], [0.5, 0.5], weights=[1, 2]).sample((3,)).device.type == "cpu"
+
+
+# ---- the speed of CUDA ----
+
+
+def trained(step=None, rate=lambda i: 1 / (i + 1), **options):
+    """Losses and weights of a short training whose learning rate changes in each step."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.SiLU(), torch.nn.Linear(8, 1))
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    scheduler, average = torch.optim.lr_scheduler.LambdaLR(optimizer, rate), gc.ema(net)
+
+    def plain(x):
+        loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        average.update_parameters(net)
+        return {"loss": loss}
+
+    history = fit(step(plain) if step else plain, gc.batches(torch.randn(64, 3), 16), 8, quiet=True, **options)
+    return [torch.tensor(history["loss"]), *average.parameters()]
+
+
+def refusing(graph, inputs):
+    raise NotImplementedError("no compiler here")
+
+
+def test_a_compiled_step_trains_as_the_plain_one():
+    expected = trained()
+    for backend in ("aot_eager", refusing):  # the second goes on without the compiler
+        found = trained(lambda step: train.compiled(step, backend))  # noqa: B023
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(trained(fast=True), expected, rtol=0, atol=0)  # on the CPU nothing changes
+    with pytest.raises(AssertionError):  # a rate that stays as it was compiled would be seen
+        torch.testing.assert_close(trained(rate=lambda i: 1.0), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("available", [False, True])
+def test_tf32_only_on_cuda_and_only_while_training(available, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    seen = []
+
+    def step(x):
+        seen.append(torch.get_float32_matmul_precision())
+        if x == 1:
+            raise ZeroDivisionError
+        return {"loss": 0.0}
+
+    with pytest.raises(ZeroDivisionError):
+        fit(step, count(), 3, quiet=True)
+    assert seen == ["high" if available else "highest"] * 2 and torch.get_float32_matmul_precision() == "highest"

@@ -30,11 +30,11 @@ def plan() -> dict:
     """The sizes of the contest under the present profile, all in one dictionary."""
     return {
         "seeds": gc.by_profile(smoke=[0], laptop=[0, 1, 2], gpu=[0, 1, 2]),
-        "seconds": gc.by_profile(smoke=0.3, laptop=90, gpu=600),  # of training, for each network and seed
+        "seconds": gc.by_profile(smoke=0.3, laptop=90, gpu=60),  # of training, for each network and seed
         "samples": gc.by_profile(smoke=20, laptop=2000, gpu=10_000),  # for the measures that all entrants share
         "real": gc.by_profile(smoke=500, laptop=10_000, gpu=10_000),  # test digits to compare with
         "many": gc.by_profile(smoke=30, laptop=10_000, gpu=10_000),  # for a second FID, where sampling is fast enough:
-        "patience": gc.by_profile(smoke=1, laptop=100, gpu=600),  # at most so many seconds for sampling them
+        "patience": gc.by_profile(smoke=1, laptop=100, gpu=60),  # at most so many seconds for sampling them
         "judged": gc.by_profile(smoke=4, laptop=1000, gpu=10_000),  # test digits for nats
         "curve": gc.by_profile(smoke=20, laptop=300, gpu=2000),  # samples for each point of the curves over time
         "marks": (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1),  # of the time; the first seed only
@@ -170,7 +170,8 @@ def run(name, seed):
         gc.seed_everything(seed)
         judged = test_bits[_some(len(test_bits), size["judged"], device)]
         with torch.no_grad():
-            nats = torch.cat([recipe.nats(part).cpu() for part in judged.split(50)])
+            parts = judged.split(gc.by_profile(smoke=50, laptop=50, gpu=250))
+            nats = torch.cat([recipe.nats(part).cpu() for part in parts])
         result["nats"], result["nats error"] = nats.mean().item(), (nats.std() / len(nats) ** 0.5).item()
     for entrant, sampler in recipe.samplers.items():
         gc.seed_everything(1000 + seed)

@@ -16,6 +16,8 @@ import gencourse as gc
 from .sampling import BEGIN, draw
 
 LATENT = 64
+BATCH = gc.by_profile(smoke=32, laptop=32, gpu=256)
+PART = gc.by_profile(smoke=500, laptop=500, gpu=2500)  # samples at a time
 CUT_TO_IMAGES = "none: an integral over all {} that are cut to the image, which nobody can compute"
 
 
@@ -70,7 +72,7 @@ def gaussian(train_bits, device):
 def _adversarial(name, G, step, batch_size, device):
     def sample(count):
         G.eval()  # batch norm with the statistics of the training
-        bits = torch.cat([hard(G(z)) for z in torch.randn(count, LATENT, device=device).split(500)])
+        bits = torch.cat([hard(G(z)) for z in torch.randn(count, LATENT, device=device).split(PART)])
         G.train()
         return bits
 
@@ -83,10 +85,10 @@ def gan(name, device):
     """GAN of 02, with fully connected networks, and DCGAN of 03."""
     if name == "DCGAN":
         G, D = gc.nets.DCGANGenerator(LATENT, (32, 16)), gc.nets.DCGANDiscriminator((16, 32))
-        lr_G, lr_D, batch_size = 1e-3, 5e-4, 32
+        lr_G, lr_D, batch_size = 1e-3, 5e-4, BATCH
     else:
         G, D = gc.nets.MLPGenerator(LATENT), gc.nets.MLPDiscriminator()
-        lr_G, lr_D, batch_size = 4e-4, 4e-4, 64
+        lr_G, lr_D, batch_size = 4e-4, 4e-4, 2 * BATCH
     G, D = G.to(device), D.to(device)
     opt_G = Adam(G.parameters(), lr_G, betas=(0.5, 0.999), fused=True)
     opt_D = Adam(D.parameters(), lr_D, betas=(0.5, 0.999), fused=True)
@@ -127,7 +129,7 @@ def wgan(name, device):
         update(opt_G, loss_G)
         return {"gap": -loss, "loss_G": loss_G}
 
-    return _adversarial(name, G, step, 32, device)
+    return _adversarial(name, G, step, BATCH, device)
 
 
 def vae(name, device):
@@ -135,7 +137,7 @@ def vae(name, device):
     beta, size = (4.0 if name == "beta-VAE" else 1.0), 32
     encoder, decoder = gc.nets.ConvEncoder(size).to(device), gc.nets.ConvDecoder(size).to(device)
     optimizer = Adam([*encoder.parameters(), *decoder.parameters()], 2e-3, fused=True)
-    importance_samples = gc.by_profile(smoke=4, laptop=200, gpu=5000)
+    importance_samples = gc.by_profile(smoke=4, laptop=200, gpu=1000)
 
     def step(bits):
         mu, logvar = encoder(bits)
@@ -160,7 +162,7 @@ def vae(name, device):
         return -gc.likelihoods.importance_bound(torch.cat(log_weights))
 
     return Recipe(
-        step, 64, {name: sample}, (encoder, decoder),
+        step, 2 * BATCH, {name: sample}, (encoder, decoder),
         f"at most: importance-weighted bound, {importance_samples} samples", nats, {optimizer: 2e-3},
         f"{size} numbers, with encoder",
     )  # fmt: skip
@@ -173,9 +175,9 @@ def _unet(device):
 
 
 def _follow(path, count, device):
-    """Bits (count, 1, 28, 28): where ``path(noise)``, which yields images on their way, ends; 500 at a time."""
+    """Bits (count, 1, 28, 28): where ``path(noise)``, which yields images on their way, ends; in parts."""
     ends = []
-    for noise in torch.randn(count, 1, 28, 28, device=device).split(500):
+    for noise in torch.randn(count, 1, 28, 28, device=device).split(PART):
         *_, x = path(noise)
         ends.append(hard(x))
     return torch.cat(ends)
@@ -214,7 +216,7 @@ def ddpm(name, device):
     }
     latent = {entrant: "784 numbers, by DDIM" if entrant.startswith("DDIM") else "none" for entrant in samplers}
     protocol = f"at most: variational bound over {schedule.T} steps, some steps drawn"
-    return Recipe(step, 32, samplers, (net,), protocol, nats, {optimizer: 2e-3}, latent)
+    return Recipe(step, BATCH, samplers, (net,), protocol, nats, {optimizer: 2e-3}, latent)
 
 
 @torch.no_grad()
@@ -285,7 +287,7 @@ def flow_matching(name, device):
         return _follow(lambda x: gc.samplers.euler(lambda x, t: average(x, 1000 * t), x, steps), count, device)
 
     return Recipe(
-        step, 32, {f"flow matching, {steps} steps": sample}, (net,),
+        step, BATCH, {f"flow matching, {steps} steps": sample}, (net,),
         "none: an integral over all noise that is carried and cut to the image, which nobody can compute",
         max_lr={optimizer: 2e-3}, latent="784 numbers, by the ODE",
     )  # fmt: skip
@@ -294,7 +296,7 @@ def flow_matching(name, device):
 def autoregressive(name, device):
     """PixelCNN, gated PixelCNN and PixelRNN (row LSTM) of 08, and the pixel Transformer of 09."""
     width = gc.by_profile(smoke=8, laptop=32, gpu=64)
-    max_lr, batch_size = 1e-2, 16
+    max_lr, batch_size = 1e-2, BATCH // 2
     if name == "PixelCNN":
         net = gc.nets.PixelCNN(width)
     elif name == "gated PixelCNN":
@@ -318,7 +320,8 @@ def autoregressive(name, device):
         return -gc.likelihoods.bernoulli_log_prob(logits(bits), bits)
 
     def sample(count):
-        return torch.cat([draw(net, part) for part in torch.rand(count, 28, 28, device=device).split(500)])
+        at_once = 500 if name == "Transformer" else PART  # its keys and values need 13 MB an image
+        return torch.cat([draw(net, part) for part in torch.rand(count, 28, 28, device=device).split(at_once)])
 
     def clip_gradient(*_):
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -91,7 +91,12 @@ def random_numbers(distribution, generator, count, *shape):
 
 
 def in_parts(function, *tensors, size=500):
-    """``function`` of some tensors, or Nones, ``size`` rows at a time; the results in one tensor, on the CPU."""
+    """``function`` of some tensors, or Nones, ``size`` rows at a time (four times as many on an accelerator).
+
+    Returns:
+        The results in one tensor, on the CPU.
+    """
+    size *= 1 if tensors[0].device.type == "cpu" else 4
     starts = range(0, len(tensors[0]), size)
     pieces = ([None if v is None else v[i : i + size] for v in tensors] for i in starts)
     return torch.cat([function(*piece).cpu() for piece in pieces])

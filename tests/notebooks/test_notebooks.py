@@ -208,6 +208,25 @@ def test_plain_code_is_no_puzzle(plain):
     assert rules.puzzles(plain) == []
 
 
+BUDGETS = [
+    ("fit(gc.by_profile(smoke=3, laptop=90, gpu=7), 'é', gc.by_profile(smoke=1, laptop=2, gpu=3))", True),
+    ("fit(gc.by_profile(smoke=5, laptop=90, gpu=9), 'é', gc.by_profile(\n    smoke=1, laptop=2, gpu=8))", True),
+    ("fit(90, 'é', 2)", True),
+    ("fit(gc.by_profile(smoke=3, laptop=91, gpu=7), 'é', 2)", False),
+    ("fit(other.by_profile(smoke=3, laptop=90, gpu=7), 'é', 2)", False),
+]
+
+
+@pytest.mark.parametrize(("code", "same"), BUDGETS)
+def test_budgets_of_other_profiles_do_not_make_outputs_stale(code, same, nb):
+    nb["metadata"]["gencourse"]["profile"] = "laptop"
+    hashes = []
+    for variant in (BUDGETS[0][0], code):
+        cell(nb, "setup")["source"] = f"# ümlauts before it\n{variant}"
+        hashes.append(rules.code_hash(nb))
+    assert (hashes[0] == hashes[1]) == same
+
+
 def test_measure_records_minutes_and_keeps_the_outputs(saved, tmp_path):
     path = tmp_path / "copy.ipynb"
     before = solving.read(saved)

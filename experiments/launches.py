@@ -192,11 +192,47 @@ def _total(rows):
     return sum(steps * launches for _, steps, launches, _ in rows)
 
 
+def contest():
+    """The contest under the gpu profile, training by the clock; networks of its size draw two images each."""
+    os.environ["GENCOURSE_PROFILE"] = "gpu"
+    import gencourse as gc
+
+    from .contest import plan
+    from .entrants import PART, RECIPES, make
+
+    size, total = plan(), 0.0
+    bits = (torch.rand(2, 1, 28, 28) > 0.5).float()
+    for name in RECIPES:
+        if name == "Gaussian":
+            continue
+        recipe = make(name, bits, gc.device())
+        drawn = {}
+        for entrant, sampler in recipe.samplers.items():
+            with Counter() as counter, torch.no_grad():
+                sampler(2)
+            drawn[entrant] = counter.launches * LAUNCH
+        parts = math.ceil(size["samples"] / (500 if name == "Transformer" else PART)) + 3  # and three alone
+        nats = 0.0
+        if recipe.nats:
+            with Counter() as counter, torch.no_grad():
+                recipe.nats(bits)
+            nats = counter.launches * LAUNCH * math.ceil(size["judged"] / 250)
+        seconds = size["seconds"] + sum(drawn.values()) * parts + nats
+        curve = len(size["marks"]) * max(drawn.values())
+        total += seconds * len(size["seeds"]) + curve
+        print(f"{name}: {seconds:.0f} s a run, of which {nats:.0f} for nats", flush=True)
+    print(f"in all {total / 60:.0f} minutes, without the measures, which are computed on the CPU")
+
+
 def main(arguments=None):
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.launches", description="Estimate minutes on a GPU.")
     parser.add_argument("notebooks", nargs="*", help="beginnings of their names; default all")
+    parser.add_argument("--contest", action="store_true", help="the contest of 10_showdown instead")
     chosen = parser.parse_args(arguments)
+    if chosen.contest:
+        contest()
+        return
     os.environ["GENCOURSE_PROFILE"] = "smoke"
     torch.set_num_threads(1)
     for module in ("adam", "rmsprop", "sgd", "adamw"):  # CUDA's choice, on the CPU

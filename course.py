@@ -10,6 +10,7 @@ gets a sentence instead of a traceback.
 
 import hashlib
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,9 @@ OLDEST, NEWEST = (3, 11), (3, 14)
 ANY = ">={}.{},<{}.{}".format(*OLDEST, NEWEST[0], NEWEST[1] + 1)  # as uv reads it
 COMMANDS = ("lab", "lecture", "test", "test-all", "book", "pdf", "links", "slides", "student", "run", "showdown",
             "marathon", "doctor", "lint", "setup")  # fmt: skip
+# Settings for other programs, which would bring other packages into the course or send its own elsewhere.
+IGNORED = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIREMENT", "PIP_CONSTRAINT")
+FOLDERS = ("GENCOURSE_DATA", "GENCOURSE_WEIGHTS", "GENCOURSE_SAVE_WEIGHTS", "GENCOURSE_PRETEND_CUDA")
 PARALLEL = ["-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "--durations", "12"]
 
 
@@ -39,10 +43,27 @@ def other_python():
     return None
 
 
+def without_wheels(system, machine, bits):
+    """What to say where no build of torch exists, or None."""
+    if bits == 32:
+        return "This is a Python for 32 bits, and torch has none such. Install a Python for 64 bits."
+    if system == "Darwin" and machine == "x86_64":
+        return (
+            "torch is no longer built for Macs with an Intel processor. Read the course online, or run it on another\n"
+            "machine, for example in a Codespace or on Colab. (On a Mac with an Apple processor this is a Python for\n"
+            "Intel: install one for arm64.)"
+        )
+    if system == "Windows" and machine.upper() == "ARM64":
+        return "torch on PyPI is not built for Windows on Arm. Install a Python for x64, which Windows translates."
+    if system == "Linux" and machine not in ("x86_64", "aarch64"):
+        return "torch is not built for Linux on " + machine + ", only on x86_64 and aarch64."
+    return None
+
+
 def fingerprint(root, version):
-    """What the environment is made from: the lock, the project file and the Python version."""
+    """What the environment is made from: the lock, the project file, the Python version, and the course's place."""
     made_from = (root / "requirements.lock").read_bytes() + (root / "pyproject.toml").read_bytes()
-    return hashlib.sha256(made_from + repr(tuple(version[:2])).encode()).hexdigest()
+    return hashlib.sha256(made_from + repr((tuple(version[:2]), str(root))).encode()).hexdigest()
 
 
 def program(name):
@@ -76,6 +97,9 @@ def setup(uv=None):
     wanted = fingerprint(ROOT, sys.version_info)
     if ready(VENV, wanted):
         return
+    sentence = without_wheels(platform.system(), platform.machine(), 64 if sys.maxsize > 2**32 else 32)
+    if sentence:
+        sys.exit(sentence)
     print("Setting up .venv (once; some minutes; on Linux about 3 GB of downloads) ...", flush=True)
     shutil.rmtree(str(VENV), ignore_errors=True)  # of another Python, perhaps
     for command in makers(uv, sys.version_info):
@@ -83,11 +107,23 @@ def setup(uv=None):
     (VENV / "gencourse.stamp").write_text(wanted + "\n")
 
 
+def isolated(environment):
+    """The environment without settings of other programs, and with Jupyter's preference for the kernel in .venv."""
+    kept = {name: value for name, value in environment.items() if name not in IGNORED}
+    return dict(kept, JUPYTER_PREFER_ENV_PATH="1")
+
+
+def absolute(environment, here):
+    """Variables that name folders, as seen from the folder in which the command was given: name -> absolute path."""
+    given = {name: os.path.expanduser(environment[name]) for name in FOLDERS if environment.get(name)}
+    return {name: os.path.abspath(os.path.join(here, path)) for name, path in given.items()}
+
+
 def outcome(command, **environment):
     """The exit code of a program, run in the course's folder. Ctrl-C is left to it: it may ask, or save its work."""
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        return subprocess.call(command, cwd=str(ROOT), env=dict(os.environ, **environment))
+        return subprocess.call(command, cwd=str(ROOT), env=dict(isolated(os.environ), **environment))
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -103,6 +139,10 @@ def main(arguments):
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if command not in COMMANDS:
         sys.exit("usage: python3 course.py " + " | ".join(COMMANDS) + "\nFor example: python3 course.py lab")
+    os.environ.update(absolute(os.environ, os.getcwd()))
+    ignored = [name for name in IGNORED if os.environ.pop(name, None)]
+    if ignored:
+        print("Ignored, since the course has packages of its own: " + ", ".join(ignored), flush=True)
     uv = shutil.which("uv")
     if not uv and not supported(sys.version_info):
         other = other_python()

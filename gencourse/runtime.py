@@ -4,7 +4,8 @@ import os
 import platform
 import random
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -70,10 +71,31 @@ def lecture() -> bool:
     return os.environ.get("GENCOURSE_LECTURE") == "1"
 
 
+def folder_named(variable) -> Path | None:
+    """The folder that an environment variable names; None where it is unset or empty.
+
+    Raises:
+        ValueError: for a relative path: a notebook, a test and a command would each look in another folder.
+    """
+    chosen = os.environ.get(variable)
+    if not chosen:
+        return None
+    path = Path(os.path.expanduser(chosen))
+    require(path.is_absolute(), variable, chosen, "an absolute path: notebooks and commands start in other folders")
+    return path
+
+
 def in_kernel() -> bool:
     """Whether this runs in a Jupyter kernel, where pictures, widgets and HTML reach the reader."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a plain clone on sys.path
+        return "not installed"
 
 
 def environment() -> dict:
@@ -84,7 +106,7 @@ def environment() -> dict:
     """
     name = torch.cuda.get_device_name() if device().type == "cuda" else f"threads: {torch.get_num_threads()}"
     return {
-        "python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision"),
-        "gencourse": version("gencourse"), "device": f"{device().type} ({name})", "profile": profile(),
+        "python": platform.python_version(), "torch": torch.__version__, "torchvision": _version("torchvision"),
+        "gencourse": _version("gencourse"), "device": f"{device().type} ({name})", "profile": profile(),
         "training": "finished weights are loaded where there are any" if lecture() else "for real",
     }  # fmt: skip

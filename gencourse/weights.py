@@ -3,7 +3,6 @@
 import hashlib
 import io
 import lzma
-import os
 import re
 import warnings
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from .errors import DataError, require
-from .runtime import lecture
+from .runtime import folder_named, lecture
 from .train import History, replace_file, restore_gpu_random_states
 
 FILTERS = [{"id": lzma.FILTER_LZMA2, "lc": 0, "lp": 1, "pb": 1}]  # for numbers of two bytes
@@ -20,8 +19,7 @@ FILTERS = [{"id": lzma.FILTER_LZMA2, "lc": 0, "lp": 1, "pb": 1}]  # for numbers 
 
 def folder() -> Path:
     """Where finished weights lie: ``$GENCOURSE_WEIGHTS``, else the folder that comes with the course's repository."""
-    chosen = os.environ.get("GENCOURSE_WEIGHTS")
-    return Path(chosen).expanduser() if chosen else Path(__file__).resolve().parent.parent / "notebooks" / "weights"
+    return folder_named("GENCOURSE_WEIGHTS") or Path(__file__).resolve().parent.parent / "notebooks" / "weights"
 
 
 def load_or_train(name, train, snapshots=9, **networks):
@@ -58,10 +56,10 @@ def load_or_train(name, train, snapshots=9, **networks):
             return _unpack(content["result"])
         warnings.warn(f"There are no finished weights of {name}: this cell trains now.", stacklevel=2)
     result = train()
-    if os.environ.get("GENCOURSE_SAVE_WEIGHTS") and not getattr(result, "interrupted", False):
-        path = Path(os.environ["GENCOURSE_SAVE_WEIGHTS"], file)
+    kept = folder_named("GENCOURSE_SAVE_WEIGHTS")
+    if kept and not getattr(result, "interrupted", False):
         card = {"name": name, **{key: getattr(result, key, None) for key in ("steps", "seconds")}}
-        save_weights(path, networks, card, snapshots, result=result)
+        save_weights(kept / file, networks, card, snapshots, result=result)
     return result
 
 

@@ -17,6 +17,7 @@ USUAL = (
     "C:/Program Files/Google/Chrome/Application/chrome.exe",
     "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
 )
+ROOT = Path(__file__).resolve().parents[2]
 LEAST_GB = {"memory": 3, "disk": 1}
 
 
@@ -43,6 +44,12 @@ def packages():
     return all(found.values()), ", ".join(f"{name} {found[name] or 'MISSING'}" for name in found)
 
 
+def place():
+    """Whether the course that Python finds is the one in this folder: a folder that was moved leaves another behind."""
+    found = Path(gc.__file__).resolve().parents[1]
+    return found == ROOT, "in this folder" if found == ROOT else f"Python finds another one, in {found}"
+
+
 def device():
     where = gc.device().type
     name = torch.cuda.get_device_name() if where == "cuda" else f"{psutil.cpu_count()} cores"
@@ -63,6 +70,8 @@ def memory():
 
 
 def disk():
+    if all(map(gc.data.found, ("MNIST", "FashionMNIST"))):
+        return True, f"no more is needed: the data are there, in {gc.data.root()}"
     folder = next(place for place in (gc.data.root(), *gc.data.root().parents) if place.exists())
     free = shutil.disk_usage(folder).free / 1e9
     return free >= LEAST_GB["disk"], f"{free:.1f} GB free for data; the course wants {LEAST_GB['disk']}"
@@ -88,6 +97,7 @@ def browser():
 LOOKS = {
     "Python": (python, "Install Python 3.11, 3.12, 3.13 or 3.14."),
     "packages": (packages, "Run make lab once, or: pip install -r requirements.lock"),
+    "course": (place, "Run make lab, or: pip install -e . in this folder."),
     "device": (device, ""),
     "profile": (profile, "Unset GENCOURSE_PROFILE."),
     "memory": (memory, "Close other programs and other notebooks (Kernel, Shut Down All Kernels)."),

@@ -72,12 +72,11 @@ def on_one_line(source):
     return joined
 
 
-def code_hash(nb):
-    """The fingerprint of all code as its committed run read it, which tells whether the outputs belong to it.
+def code_hash(nb, profile):
+    """The fingerprint of all code as a run under this profile reads it, which tells whether outputs belong to it.
 
     The budgets of other profiles do not count.
     """
-    profile = nb["metadata"].get("gencourse", {}).get("profile")
     joined = "\0".join(as_run(text(cell["source"]), profile) for cell in code_cells(nb))
     return hashlib.sha256(joined.encode()).hexdigest()
 
@@ -147,7 +146,7 @@ def freshness_problems(nb):
     missing = [key for key in ("profile", "device", "minutes", "hash") if not record.get(key)]
     if missing:
         return [f"metadata lack {', '.join(missing)}: never run by the run tool"]
-    if record["hash"] != code_hash(nb):
+    if record["hash"] != code_hash(nb, record["profile"]):
         found.append("code has changed since the outputs were made")
     counts = [cell["execution_count"] for cell in code_cells(nb)]
     if counts != list(range(1, len(counts) + 1)):

@@ -68,8 +68,7 @@ def record(nb, seconds, outputs=True):
     known = nb["metadata"].setdefault("gencourse", {})
     known["minutes"] = {**known.get("minutes", {}), profile(): max(0.1, round(seconds / 60, 1))}
     if outputs:
-        known.update(profile=profile(), device=environment()["device"])
-        known["hash"] = rules.code_hash(nb)
+        known.update(profile=profile(), device=environment()["device"], hash=rules.code_hash(nb, profile()))
 
 
 def run(path):

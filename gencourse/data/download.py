@@ -12,12 +12,22 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from ..errors import DataError
+from ..runtime import folder_named
 
 
 def root() -> Path:
-    """Where data is looked for and kept: ``$GENCOURSE_DATA``, else the user's cache folder."""
-    chosen = os.environ.get("GENCOURSE_DATA")
-    return Path(chosen).expanduser() if chosen else user_cache_path("gencourse", appauthor=False)
+    """Where data is looked for and kept: ``$GENCOURSE_DATA``, else the user's cache folder, else a temporary one."""
+    folder = folder_named("GENCOURSE_DATA") or user_cache_path("gencourse", appauthor=False)
+    if folder.is_absolute():
+        return folder
+    warnings.warn("This user has no home folder, so data go to a temporary one. Set the environment variable "
+                  "GENCOURSE_DATA to a folder that stays.", stacklevel=2)  # fmt: skip
+    return temporary()
+
+
+def temporary() -> Path:
+    """Where files go that can be kept nowhere else."""
+    return Path(tempfile.gettempdir(), "gencourse")
 
 
 def intact(path, md5) -> bool:
@@ -39,7 +49,7 @@ def download(file, md5, addresses) -> Path:
     """
     from torchvision.datasets.utils import download_url  # slow to import
 
-    folders = root(), Path(tempfile.gettempdir(), "gencourse")
+    folders = root(), temporary()
     for folder in folders:
         if intact(folder / file, md5):
             return folder / file

@@ -1,9 +1,13 @@
 """Images: MNIST, FashionMNIST, the digits of scikit-learn that stand in for them without a network, and emoji."""
 
+import contextlib
+import functools
 import gzip
+import hashlib
 import html
 import json
 import warnings
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +16,20 @@ import torch
 
 from ..errors import DataError, require
 from ..runtime import in_kernel
-from .download import download, intact, root
+from .download import download, root, temporary
 
 HERE = Path(__file__).parent
-SETS = ("MNIST", "FashionMNIST")
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+CONTENT = {  # md5 of the files themselves: an archive may have been packed again
+    "MNIST": dict(zip(FILES, (
+        "6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
+        "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637",
+    ))),
+    "FashionMNIST": dict(zip(FILES, (
+        "f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9",
+        "8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965",
+    ))),
+}  # fmt: skip
 
 
 class Images(NamedTuple):
@@ -27,35 +41,61 @@ class Images(NamedTuple):
 
 
 def found(name: str) -> bool:
-    """Whether all four archives of "MNIST" or "FashionMNIST" lie in :func:`root` with the right checksums."""
-    return all(intact(root() / file, md5) for split in ("train", "test") for file, md5, _ in _archives(name, split))
+    """Whether all four files of "MNIST" or "FashionMNIST" lie in :func:`root`, packed or not, as they should be."""
+    return all(_at_hand(name, file, [root()]) for file in CONTENT[name])
 
 
-def _archives(name, split):
-    """(file, md5, addresses) of the images and of the labels, from torchvision's own list."""
-    from torchvision import datasets  # slow to import
+def _at_hand(name, file, folders):
+    """The content of an idx file in one of these folders, as an archive or unpacked; None if there is no right one."""
+    for folder in folders:
+        for path in (folder / name / "raw" / f"{file}.gz", folder / name / "raw" / file):
+            with contextlib.suppress(OSError, EOFError, zlib.error):  # not there, not readable, or damaged
+                content = gzip.decompress(path.read_bytes()) if path.suffix else path.read_bytes()
+                if hashlib.md5(content).hexdigest() == CONTENT[name][file]:
+                    return content
+    return None
 
-    require(split in ("train", "test"), "split", split, "'train' or 'test'")
-    start, data_set = 0 if split == "train" else 2, getattr(datasets, name)
-    for file, md5 in data_set.resources[start : start + 2]:
-        yield f"{name}/raw/{file}", md5, [mirror + file for mirror in data_set.mirrors]
+
+def _content(name, file):
+    """The content of an idx file: at hand, or downloaded; the list of archives is torchvision's own."""
+    content = _at_hand(name, file, [root(), temporary()])
+    if content is None:
+        from torchvision import datasets  # slow to import
+
+        data_set, archive = getattr(datasets, name), f"{file}.gz"
+        addresses = [mirror + archive for mirror in data_set.mirrors]
+        path = download(f"{name}/raw/{archive}", dict(data_set.resources)[archive], addresses)
+        content = gzip.decompress(path.read_bytes())
+    return content
 
 
-def _read_idx(path):
-    """The array in a gzipped idx file: byte 3 holds the rank, then come big-endian sizes, then bytes."""
-    raw = gzip.decompress(path.read_bytes())
-    shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
-    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape).copy())
+@functools.cache
+def _why_not(name, folder):
+    """Why a set cannot be had, once a session for both of its splits; "" if it can."""
+    try:
+        for file in CONTENT[name]:
+            _content(name, file)
+    except DataError as error:
+        return f"{error} An unpacked one will do too."
+    return ""
 
 
 def _load(name, split, device):
-    try:
-        x, y = (_read_idx(download(*archive)) for archive in _archives(name, split))
-    except DataError as error:
-        announce_substitute(name, "the 1,797 small digits that ship with scikit-learn stand in", error)
+    require(split in ("train", "test"), "split", split, "'train' or 'test'")
+    if reason := _why_not(name, root()):
+        announce_substitute(name, "the 1,797 small digits that ship with scikit-learn stand in until the kernel is "
+                            "started again", reason)  # fmt: skip
         return digits(split, device)
+    files = list(CONTENT[name])
+    x, y = (_read_idx(_content(name, file)) for file in (files[:2] if split == "train" else files[2:]))
     x = x.unsqueeze(1).float().div_(127.5).sub_(1)  # bytes 0..255 -> [-1, 1]
     return Images(x.to(device), y.long().to(device), name)
+
+
+def _read_idx(raw):
+    """The array in an idx file: byte 3 holds the rank, then come big-endian sizes, then bytes."""
+    shape = np.frombuffer(raw, ">i4", count=raw[3], offset=4)
+    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape).copy())
 
 
 def mnist(split="train", device=None) -> Images:

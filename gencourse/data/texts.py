@@ -1,5 +1,6 @@
 """Text for character models: names, Shakespeare, a text of your own, and some Jane Austen where there is no network."""
 
+import codecs
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,11 @@ from ..errors import DataError, require
 from .download import download
 from .images import announce_substitute
 
-MIN_CHARACTERS = 1000  # of a text of your own
+MIN_CHARACTERS = 3000  # of a text of your own: a tenth must hold a window of 256 characters
+MARKS = (  # with which files begin, and their encodings; the longer ones first
+    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
 GITHUB = "https://raw.githubusercontent.com/karpathy/"
 DOWNLOADS = {  # file, md5, addresses
     "shakespeare": ("text/tinyshakespeare.txt", "6fb458f1232090904fb40fe944165e91",
@@ -44,12 +49,13 @@ class Text(NamedTuple):
 
 
 def text(name="shakespeare", device=None) -> Text:
-    """Text, split into 90 % for training and 10 % for testing, at the end of a line where there is one.
+    """Text, split into 90 % for training and 10 % for testing (5 % at least), at the end of a line where there is one.
 
     Args:
         name: "shakespeare" (1.1 million characters of plays), "names" (32,033 names, one per line, shuffled once),
             "austen" (the first chapters of Pride and Prejudice, which come with the course), or the
-            pathlib.Path of a UTF-8 text of your own.
+            pathlib.Path of a text of your own: UTF-8, or UTF-16 as Windows saves it, of at least 3,000 characters;
+            a million make a good model. Line breaks become "\\n".
         device: where to put the tensors; default the CPU.
 
     Returns:
@@ -83,18 +89,32 @@ def text(name="shakespeare", device=None) -> Text:
 
 def _own(path):
     try:
-        whole = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path.name} cannot be read ({error}). Is it there, and saved as UTF-8?") from error
-    if len(whole) < MIN_CHARACTERS:
-        raise DataError(f"{path.name} has {len(whole)} characters, {MIN_CHARACTERS:,} are needed. Take a longer text.")
-    return whole
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path.name} cannot be read ({error}). Is it there?") from error
+    encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in raw:  # UTF-16 without a mark: every second byte of plain letters is 0
+        encoding = "utf-16-be" if raw[::2].count(0) > raw[1::2].count(0) else "utf-16-le"
+    try:
+        whole = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path.name} is not saved as UTF-8. Save it so in an editor, or here, where older files of Windows are "
+            "'gb18030' if Chinese and 'latin-1' if Western European: Path('new.txt').write_text(Path("
+            f"{path.name!r}).read_text('gb18030'), 'utf-8')"
+        ) from error
+    whole = whole.replace("\r\n", "\n").replace("\r", "\n")
+    if "\0" in whole or len(whole) < MIN_CHARACTERS:
+        has = "holds bytes that are no text" if "\0" in whole else f"has {len(whole)} characters"
+        raise DataError(f"{path.name} {has}; at least {MIN_CHARACTERS:,} characters of plain text are needed, and a "
+                        "million give a good model. Take a longer text, or export it as plain text.")  # fmt: skip
+    return whole if "\n" in whole else whole + "\n"  # models begin after a line break
 
 
 def _split(whole, name, device):
     characters = "".join(sorted(set(whole)))
     number = {c: i for i, c in enumerate(characters)}
     tokens = torch.tensor([number[c] for c in whole], dtype=torch.int64, device=device)
-    cut = 9 * len(tokens) // 10
-    cut = whole.index("\n", cut) + 1 if "\n" in whole[cut:-1] else cut
+    cut, latest = 9 * len(tokens) // 10, 19 * len(tokens) // 20
+    cut = whole.index("\n", cut) + 1 if "\n" in whole[cut:latest] else cut
     return Text(tokens[:cut], tokens[cut:], characters, name)

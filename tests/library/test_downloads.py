@@ -1,18 +1,21 @@
 """Downloads that fail in every way: the course gets intact data, or goes on with the digits and says why."""
 
 import errno
+import gzip
 import http.client
+import os
 import socket
 import urllib.request
 import warnings
+from pathlib import Path
 
 import pytest
 import torchvision
 import torchvision.datasets.utils as torchvision_utils
 from archive_server import NAMES, ArchiveServer, checksums, small_archives
 
-from gencourse import data
-from gencourse.data import download
+from gencourse import data, weights
+from gencourse.data import download, images
 
 GOOD = small_archives()
 IMAGES = NAMES[0]
@@ -35,6 +38,9 @@ def folder(tmp_path, monkeypatch):
     """An empty data folder, MNIST's list of checksums replaced by that of the small archives, no mirrors."""
     monkeypatch.setenv("GENCOURSE_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(torchvision.datasets.MNIST, "resources", checksums(GOOD))
+    contents = checksums({name.removesuffix(".gz"): gzip.decompress(content) for name, content in GOOD.items()})
+    monkeypatch.setitem(images.CONTENT, "MNIST", dict(contents))
+    images._why_not.cache_clear()
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # where nobody answers
     monkeypatch.setattr(download.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
     return tmp_path / "data" / "MNIST" / "raw"
@@ -55,16 +61,16 @@ def mirrors(folder, monkeypatch):
         server.__exit__()
 
 
-def check_real(images):
-    assert images.name == "MNIST" and images.x.shape == (20, 1, 28, 28)
-    assert images.y.tolist() == [*range(10), *range(10)]
+def check_real(got):
+    assert got.name == "MNIST" and got.x.shape == (20, 1, 28, 28)
+    assert got.y.tolist() == [*range(10), *range(10)]
 
 
 def check_fallback(*reasons, split="train", network=True):
     """The digits come instead, and the warning holds the reasons."""
     with pytest.warns(UserWarning, match="could not be loaded") as caught:
-        images = data.mnist(split)
-    assert images.name == "digits" and len(images.x) == {"train": 1500, "test": 297}[split]
+        got = data.mnist(split)
+    assert got.name == "digits" and len(got.x) == {"train": 1500, "test": 297}[split]
     text = str(caught[-1].message)
     assert all(reason in text for reason in ("scikit-learn", *reasons)), text
     assert ("Connect to a network" in text) == network
@@ -83,10 +89,10 @@ def test_good_download_is_kept(folder, mirrors):
     (server,) = mirrors(GOOD)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        assert not data.found("MNIST")
         check_real(data.mnist())
-        assert not data.found("MNIST")  # the test split is not there yet
-        assert len(data.mnist("test").x) == 10
         assert data.found("MNIST")
+        assert len(data.mnist("test").x) == 10
         asked = len(server.asked)
         check_real(data.mnist())
     assert len(server.asked) == asked  # nothing is fetched twice
@@ -113,7 +119,7 @@ def test_second_mirror_stands_in(folder, mirrors, damage):
 
 def test_no_network_and_no_data(folder):
     check_fallback(IMAGES, "is not in the data folder", "127.0.0.1:9")
-    check_fallback(NAMES[2], split="test")
+    check_fallback(IMAGES, split="test")
     assert not any(folder.iterdir())
 
 
@@ -233,14 +239,89 @@ def test_no_folder_anywhere(folder, mirrors, monkeypatch):
 def test_file_that_may_not_be_read(folder, mirrors, monkeypatch):
     put(folder, IMAGES, GOOD[IMAGES])
     mirrors(GOOD)
-    original = download.os.access
+    original_access, original_read, closed = download.os.access, Path.read_bytes, [folder / IMAGES]
 
-    def refuse(path, mode):
-        return original(path, mode) and (mode != download.os.R_OK or path != folder / IMAGES)
+    def access(path, mode):
+        return original_access(path, mode) and (mode != download.os.R_OK or path not in closed)
 
-    monkeypatch.setattr(download.os, "access", refuse)
+    def read(path):
+        if path in closed:
+            raise PermissionError(13, "Permission denied")
+        return original_read(path)
+
+    monkeypatch.setattr(download.os, "access", access)
+    monkeypatch.setattr(Path, "read_bytes", read)
+    monkeypatch.setattr(Path, "replace", lambda path, target: closed.clear() or os.replace(path, target) or target)
     assert not data.found("MNIST")
     check_real(data.mnist())
+
+
+# ---- the reader's own files ----
+
+
+def test_unpacked_and_packed_again(folder):
+    """As torchvision may leave them, and as another program packs them: the content counts."""
+    for i, (name, content) in enumerate(GOOD.items()):
+        raw = gzip.decompress(content)
+        put(folder, *((name.removesuffix(".gz"), raw) if i % 2 else (name, gzip.compress(raw, 1, mtime=7))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert data.found("MNIST")
+        check_real(data.mnist())
+
+
+def check_one_world():
+    """Training and test digits are from one data set."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert data.mnist("train").name == data.mnist("test").name
+
+
+@pytest.mark.parametrize("missing", NAMES)
+def test_all_or_nothing(folder, missing):
+    for name, content in GOOD.items():
+        put(folder, name, tampered(content) if name == missing else content)
+    check_one_world()
+    check_fallback(missing)
+
+
+def test_once_a_session(folder, mirrors):
+    """A network that comes back between the two splits changes nothing until the kernel is started again."""
+    check_fallback("until the kernel is started again")
+    mirrors(GOOD)
+    check_one_world()
+    images._why_not.cache_clear()
+    check_real(data.mnist())
+
+
+def test_twin_that_takes_what_is_there(folder, monkeypatch):
+    for name in NAMES[:2]:
+        put(folder, name, GOOD[name])
+    monkeypatch.setattr(images, "_why_not", lambda name, folder: "")
+    with pytest.raises((AssertionError, data.images.DataError)):
+        check_one_world()
+
+
+# ---- folders that are no folders ----
+
+
+def test_no_home(monkeypatch, tmp_path):
+    """A user without an entry in the password file, and HOME unset."""
+    monkeypatch.delenv("GENCOURSE_DATA", raising=False)
+    monkeypatch.setattr(download, "user_cache_path", lambda *a, **k: Path("~/.cache/gencourse"))
+    monkeypatch.setattr(download.tempfile, "gettempdir", lambda: str(tmp_path))
+    with pytest.warns(UserWarning, match="no home folder.*GENCOURSE_DATA"):
+        assert data.root() == tmp_path / "gencourse"
+
+
+@pytest.mark.parametrize("variable", ["GENCOURSE_DATA", "GENCOURSE_WEIGHTS"])
+def test_relative_folders_are_refused(variable, monkeypatch):
+    look = {"GENCOURSE_DATA": data.root, "GENCOURSE_WEIGHTS": weights.folder}[variable]
+    monkeypatch.setenv(variable, "data")
+    with pytest.raises(ValueError, match=f"{variable}='data': must be an absolute path"):
+        look()
+    monkeypatch.setenv(variable, "~/data")
+    assert look() == Path.home() / "data"
 
 
 # ---- broken twins: without the checksums these tests fail ----
@@ -248,6 +329,8 @@ def test_file_that_may_not_be_read(folder, mirrors, monkeypatch):
 
 def test_twin_that_trusts_the_disk(folder, mirrors, monkeypatch):
     monkeypatch.setattr(download, "intact", lambda path, md5: path.exists())
+    trusting = lambda name, file, folders: gzip.decompress((folder / f"{file}.gz").read_bytes())
+    monkeypatch.setattr(images, "_at_hand", trusting)
     for damage in DAMAGE:
         with pytest.raises((AssertionError, OSError, EOFError, ValueError, IndexError)):
             test_damaged_file_is_replaced(folder, mirrors, damage)

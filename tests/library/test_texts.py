@@ -93,19 +93,51 @@ def test_encoding():
         got.encode("déjà")
 
 
-def test_a_text_of_your_own(tmp_path):
+VERSES = "Über allen Gipfeln\nist Ruh.\n" * 120
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_a_text_of_your_own(encoding, ends, tmp_path):
     path = tmp_path / "verses.txt"
-    path.write_text("Über allen Gipfeln\n" * 100, encoding="utf-8")
+    path.write_bytes(VERSES.replace("\n", ends).encode(encoding))
     got = data.text(path)
-    assert got.name == "verses" and got.decode(got.train) + got.decode(got.test) == path.read_text("utf-8")
+    assert got.name == "verses" and got.decode(got.train) + got.decode(got.test) == VERSES
+
+
+def check_held_out(whole, path):
+    """At least a twentieth is held out, and a model can begin after a line break."""
+    path.write_text(whole, "utf-8")
+    got = data.text(path)
+    assert len(got.test) >= len(whole) // 20
+    assert got.encode("\n").shape == (1,)
+
+
+@pytest.mark.parametrize(
+    "whole",
+    ["床前明月光疑是地上霜" * 400, "one long line " * 400, "a" * 3950 + "\n" + "b" * 49, "a\n" * 2000],
+    ids=["Chinese", "one line", "one break near the end", "short lines"],
+)
+def test_whatever_the_lines(whole, tmp_path, monkeypatch):
+    check_held_out(whole, tmp_path / "mine.txt")
+
+
+def test_twin_that_cuts_at_the_last_line(tmp_path, monkeypatch):
+    split = texts._split
+    monkeypatch.setattr(texts, "_split", lambda whole, *a: split(whole, *a)._replace(test=split(whole, *a).test[-49:]))
+    with pytest.raises(AssertionError):
+        check_held_out("a" * 3950 + "\n" + "b" * 49, tmp_path / "mine.txt")
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (None, "cannot be read .*Is it there"),
-        (b"\xff\xfe" * 999, "saved as UTF-8"),
-        (b"short", "longer text"),
+        (VERSES.encode("latin-1"), "not saved as UTF-8.*'latin-1' if Western European.*mine.txt"),
+        (("床前明月光\n" * 600).encode("gbk"), "not saved as UTF-8.*'gb18030' if Chinese"),
+        (b"short", "has 5 characters; at least 3,000.*longer text"),
+        (b"", "has 0 characters"),
+        (b"\0\0\0\0" * 999, "bytes that are no text"),
     ],
 )
 def test_a_file_that_is_no_text_to_learn_from_is_refused(content, said, tmp_path):

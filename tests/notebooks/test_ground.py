@@ -22,7 +22,7 @@ import course
 
 ROOT = run.ROOT
 LIBRARY = ROOT / "gencourse"
-MOST_CODE_LINES = 2050
+MOST_CODE_LINES = 2150
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 
@@ -113,6 +113,62 @@ def test_a_stale_environment_is_noticed(tmp_path):
     assert course.fingerprint(tmp_path, (3, 13, 1)) != wanted
     (tmp_path / "requirements.lock").write_text("b")
     assert not course.ready(tmp_path, course.fingerprint(tmp_path, (3, 12, 1)))
+
+
+def test_a_folder_that_moved_gets_a_new_environment(tmp_path):
+    old, new = tmp_path / "a", tmp_path / "c"
+    old.mkdir()
+    for name in ("requirements.lock", "pyproject.toml"):
+        (old / name).write_text("a")
+    (old / "gencourse.stamp").write_text(course.fingerprint(old, (3, 12)))
+    assert course.ready(old, course.fingerprint(old, (3, 12)))
+    old.rename(new)
+    assert not course.ready(new, course.fingerprint(new, (3, 12)))
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "bits", "said"),
+    [
+        ("Darwin", "x86_64", 64, "Intel processor"),
+        ("Darwin", "arm64", 64, None),
+        ("Windows", "ARM64", 64, "Python for x64"),
+        ("Windows", "AMD64", 64, None),
+        ("Windows", "x86", 32, "64 bits"),
+        ("Linux", "riscv64", 64, "riscv64"),
+        ("Linux", "x86_64", 64, None),
+        ("Linux", "aarch64", 64, None),
+    ],
+)
+def test_where_there_is_no_torch_it_is_said_before_anything_is_fetched(system, machine, bits, said, monkeypatch):
+    found = course.without_wheels(system, machine, bits)
+    assert (said in found) if said else found is None
+    monkeypatch.setattr(course, "without_wheels", lambda *_: found)
+    monkeypatch.setattr(course, "ready", lambda *_: False)
+    monkeypatch.setattr(course.shutil, "rmtree", lambda *_, **__: pytest.fail("went on") if said else sys.exit("on"))
+    with pytest.raises(SystemExit, match=said or "on"):
+        course.setup()
+
+
+def test_settings_of_other_programs_stay_outside(monkeypatch, capfd):
+    """What is started sees none of them, and the reader is told; the kernel of .venv goes before the reader's own."""
+    for name in course.IGNORED:
+        monkeypatch.setenv(name, "elsewhere")
+    monkeypatch.setattr(course, "setup", lambda uv: None)
+    monkeypatch.setattr(course, "program", lambda name: sys.executable)
+    look = "import os; print([n for n in os.environ if n in %r], os.environ['JUPYTER_PREFER_ENV_PATH'])"
+    original = course.call
+    monkeypatch.setattr(course, "call", lambda command: original([sys.executable, "-c", look % (course.IGNORED,)]))
+    course.main(["doctor"])
+    said = capfd.readouterr().out
+    assert "[] 1" in said and all(name in said.splitlines()[0] for name in ("PYTHONPATH", "PIP_USER"))
+
+
+def test_folders_are_meant_as_seen_from_where_the_command_is_given(tmp_path):
+    given = {"GENCOURSE_DATA": "data", "GENCOURSE_WEIGHTS": str(tmp_path), "GENCOURSE_SAVE_WEIGHTS": ""}
+    assert course.absolute(given, str(tmp_path)) == {
+        "GENCOURSE_DATA": str(tmp_path / "data"), "GENCOURSE_WEIGHTS": str(tmp_path),
+    }  # fmt: skip
+    assert course.absolute({"GENCOURSE_DATA": "~/d"}, "/") == {"GENCOURSE_DATA": os.path.expanduser("~/d")}
 
 
 def test_the_environment_is_made_by_uv_where_there_is_one_and_by_pip_elsewhere():

@@ -89,11 +89,14 @@ def train(name, folder=FOLDER, steps=None):
             quality = training.quality()
         return {**quality, "took": time.monotonic() - began}
 
-    history = gc.fit(
-        training.step, training.batches, steps, label=name, snapshot=look, snapshots=POINTS + 1,
-        checkpoint=checkpoint, state=training.state, fast=entry.fast,
-    )  # fmt: skip
-    if history.interrupted or rank > 0:
+    try:
+        history = gc.fit(
+            training.step, training.batches, steps, label=name, snapshot=look, snapshots=POINTS + 1,
+            checkpoint=checkpoint, state=training.state, fast=entry.fast,
+        )  # fmt: skip
+    except gc.TrainingStopped:
+        return None
+    if rank > 0:
         return None
     card = finish(name, training, history, begun)
     for file in (checkpoint, checkpoint.with_suffix(".json")):

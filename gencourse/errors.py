@@ -17,6 +17,17 @@ class TrainingDiverged(GencourseError):
         self.step, self.name, self.value, self.history = step, name, value, history
 
 
+class TrainingStopped(KeyboardInterrupt):
+    """The reader stopped a training (stop button, Ctrl-C); carries the ``history`` so far.
+
+    Like every interrupt it ends what is queued: a training that was stopped gets into no table.
+    """
+
+    def __init__(self, message, history):
+        super().__init__(message)
+        self.history = history
+
+
 def require(ok, argument, value, allowed):
     """Refuse an argument that would give a wrong number in silence.
 

@@ -14,19 +14,18 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_map_only
 
-from .errors import DataError, GencourseError, TrainingDiverged, require
+from .errors import DataError, GencourseError, TrainingDiverged, TrainingStopped, require
 from .progress import Progress
 
 CHECKPOINT_SECONDS = 30.0
 
 
 class History(dict):
-    """name -> list of floats, one per step; with ``steps``, ``seconds``, ``snapshots``, ``snapshot_steps``
-    and ``interrupted``."""
+    """name -> list of floats, one per step; with ``steps``, ``seconds``, ``snapshots`` and ``snapshot_steps``."""
 
     def __init__(self):
         super().__init__()
-        self.steps, self.seconds, self.interrupted = 0, 0.0, False
+        self.steps, self.seconds = 0, 0.0
         self.snapshots, self.snapshot_steps = [], []
 
 
@@ -56,8 +55,7 @@ def fit(
     after the point instead of 23. What is computed after the training has all bits again.
 
     Returns:
-        History: name -> list of floats, one per step. After an interrupt (the stop button, Ctrl-C) it holds the steps
-        done so far, and ``history.interrupted`` is true; press twice to stop in the middle of a step.
+        History: name -> list of floats, one per step.
 
     Raises:
         TrainingDiverged: if a scalar is NaN or infinite; names the step and the value.
@@ -66,7 +64,9 @@ def fit(
         GencourseError: if the batches end before ``steps``.
         ValueError: if ``step`` returns no named scalars, or other names than before; with a checkpoint, if ``state`` is
             missing, or a part of it or ``batches`` has no ``state_dict``.
-        KeyboardInterrupt: after an interrupt of a quiet run, so that the loop around it stops too.
+        TrainingStopped: after an interrupt (the stop button, Ctrl-C), when the step is finished and the checkpoint is
+            saved, so that cells and runs that are queued do not go on with half a training; it has the ``history`` so
+            far. Press twice to stop in the middle of a step.
 
     >>> w = torch.zeros((), requires_grad=True); opt = torch.optim.SGD([w], lr=0.1)
     >>> def step(x):
@@ -109,11 +109,11 @@ def fit(
                 _save_checkpoint(Path(checkpoint), parts, history)
                 saved = time.monotonic()
         recorder.flush()
-        history.interrupted = history.steps < steps
         if checkpoint is not None:
             _save_checkpoint(Path(checkpoint), parts, history)
-    if quiet and interrupted.is_set():
-        raise KeyboardInterrupt(f"training stopped after {history.steps:,} of {steps:,} steps")
+    if interrupted.is_set():
+        raise TrainingStopped(f"after {history.steps:,} of {steps:,} steps. Networks keep what they have learned, and "
+                              "sys.last_value.history what was recorded.", history)  # fmt: skip
     return history
 
 

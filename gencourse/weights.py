@@ -26,7 +26,7 @@ def load_or_train(name, train, snapshots=9, **networks):
     """Call ``train`` and return its result; in a lecture, load finished weights instead.
 
     It loads only where ``$GENCOURSE_LECTURE`` is 1 (``make lecture``) and there is a file of that name. It saves only
-    where ``$GENCOURSE_SAVE_WEIGHTS`` names a folder, as ``make run`` does, and not a History that was interrupted.
+    where ``$GENCOURSE_SAVE_WEIGHTS`` names a folder, as ``make run`` does.
 
     Args:
         name: notebook and run, e.g. "03_dcgan/digits": lower-case letters, digits and hyphens.
@@ -56,8 +56,7 @@ def load_or_train(name, train, snapshots=9, **networks):
             return _unpack(content["result"])
         warnings.warn(f"There are no finished weights of {name}: this cell trains now.", stacklevel=2)
     result = train()
-    kept = folder_named("GENCOURSE_SAVE_WEIGHTS")
-    if kept and not getattr(result, "interrupted", False):
+    if kept := folder_named("GENCOURSE_SAVE_WEIGHTS"):
         card = {"name": name, **{key: getattr(result, key, None) for key in ("steps", "seconds")}}
         save_weights(kept / file, networks, card, snapshots, result=result)
     return result

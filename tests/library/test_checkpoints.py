@@ -15,13 +15,16 @@ from gencourse import DataError, train
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def interrupted_at(run, last):
+def stopped_at(run, last, path):
+    """Train, press the button in this step, and see that it stops."""
+
     def step(x, calls=count()):  # noqa: B008
         if next(calls) == last:
             signal.raise_signal(signal.SIGINT)
         return run.step(x)
 
-    return step
+    with pytest.raises(gc.TrainingStopped):
+        run.fit(path, step=step)
 
 
 @pytest.fixture
@@ -34,8 +37,7 @@ def whole(one_thread, tmp_path_factory):
 @pytest.fixture
 def saved(one_thread, tmp_path):
     """A checkpoint after 10 steps."""
-    run = Rehearsal()
-    run.fit(tmp_path / "file", step=interrupted_at(run, 9))
+    stopped_at(Rehearsal(), 9, tmp_path / "file")
     return tmp_path / "file"
 
 
@@ -46,7 +48,7 @@ def check_resume(whole, folder, stops=(9,)):
     """Stopped after so many more steps, gone on with as new objects, seeded otherwise: the same to the last bit."""
     for i, stop in enumerate(stops):
         run = Rehearsal(seed=50 + i if i else 0)
-        assert run.fit(folder / "file", step=interrupted_at(run, stop)).interrupted
+        stopped_at(run, stop, folder / "file")
     last = Rehearsal(seed=99)
     assert last.everything(last.fit(folder / "file")) == whole
 
@@ -84,7 +86,7 @@ def test_finished_run_is_not_run_again(tmp_path):
     run = Rehearsal()
     first = run.fit(tmp_path / "file")
     again = Rehearsal().fit(tmp_path / "file", step=lambda x: pytest.fail("trained again"))
-    assert dict(again) == dict(first) and again.steps == STEPS and not again.interrupted
+    assert dict(again) == dict(first) and again.steps == STEPS
 
 
 def test_longer_run_goes_on(tmp_path):

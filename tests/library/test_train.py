@@ -17,7 +17,7 @@ import torch
 from twins import must_fail
 
 import gencourse as gc
-from gencourse import GencourseError, History, TrainingDiverged, fit, train
+from gencourse import GencourseError, History, TrainingDiverged, TrainingStopped, fit, train
 
 
 def counting():
@@ -41,7 +41,7 @@ def check_history(loop):
     assert seen == list(range(7)) and next(stream) == 7  # no batch more than steps
     assert history["loss"] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0] and history["rate"] == [0.5] * 7
     assert all(type(v) is float for values in history.values() for v in values)
-    assert history.steps == 7 and history.interrupted is False and history.seconds > 0
+    assert history.steps == 7 and history.seconds > 0
 
 
 def check_diverged(loop):
@@ -65,17 +65,20 @@ def check_interrupt(loop):
         return {"loss": float(x)}
 
     try:
-        history = loop(step, count(), 100)
+        loop(step, count(), 100)
+        raise AssertionError("what is queued behind it would go on")
+    except TrainingStopped as stopped:
+        history = stopped.history
     except KeyboardInterrupt:
         raise AssertionError("the interrupt was not held back") from None
     finally:
         kept = signal.getsignal(signal.SIGINT)
         signal.signal(signal.SIGINT, before)
     assert finished == history["loss"] == [0, 1, 2, 3]
-    assert history.interrupted is True and history.steps == 4 and kept is before
+    assert history.steps == 4 and kept is before
 
 
-def loop_twin(extra=0, convert=float, finite=math.isfinite, name=None, restore=True, defer=True):
+def loop_twin(extra=0, convert=float, finite=math.isfinite, name=None, restore=True, defer=True, tell=True):
     """A small fit, right unless told otherwise."""
 
     def loop(step, batches, steps):
@@ -91,14 +94,13 @@ def loop_twin(extra=0, convert=float, finite=math.isfinite, name=None, restore=T
                         text = f"{key} became {float(values[-1])} at step {history.steps}; learning rate"
                         error = {"step": history.steps, "name": name or key, "value": float(values[-1])}
                         raise TrainingDiverged(text, **error, history=history)
+                if stop.is_set() and tell:
+                    raise TrainingStopped("stopped", history)
                 if stop.is_set():
                     break
-        except KeyboardInterrupt:
-            pass
         finally:
             if restore:
                 signal.signal(signal.SIGINT, before)
-        history.interrupted = history.steps < steps
         return history
 
     return loop
@@ -113,6 +115,7 @@ TWINS = {
     "blames another value": (check_diverged, loop_twin(name="ok")),
     "cuts the step in half": (check_interrupt, loop_twin(defer=False)),
     "keeps its handler": (check_interrupt, loop_twin(restore=False)),
+    "goes on as if it were finished": (check_interrupt, loop_twin(tell=False)),
 }
 
 
@@ -179,16 +182,21 @@ def test_second_interrupt_acts_at_once():
     assert reached == ["first"] and signal.getsignal(signal.SIGINT) is before
 
 
-def test_interrupt_in_the_last_step_is_no_interruption():
+def test_interrupt_in_the_last_step():
+    """All steps are done, and what is queued stops all the same: that is what the button is for."""
+
     def step(x):
         if x == 2:
             signal.raise_signal(signal.SIGINT)
         return {"v": x}
 
-    assert fit(step, count(), 3).interrupted is False
+    with pytest.raises(TrainingStopped) as stopped:
+        fit(step, count(), 3)
+    assert stopped.value.history.steps == 3
 
 
-def test_a_quiet_run_that_is_stopped_stops_the_loop_around_it(tmp_path):
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_run_that_is_stopped_stops_the_loop_around_it(quiet, tmp_path):
     """The step is finished and the checkpoint written; then the interrupt goes on its way."""
     finished, before = [], signal.getsignal(signal.SIGINT)
 
@@ -203,7 +211,7 @@ def test_a_quiet_run_that_is_stopped_stops_the_loop_around_it(tmp_path):
     def three_runs():
         for run in range(3):
             began.append(run)
-            fit(step, data, 10, quiet=True, checkpoint=tmp_path / str(run), state={"net": torch.nn.Linear(1, 1)})
+            fit(step, data, 10, quiet=quiet, checkpoint=tmp_path / str(run), state={"net": torch.nn.Linear(1, 1)})
 
     with pytest.raises(KeyboardInterrupt, match="after 3 of 10 steps"):
         three_runs()
@@ -222,13 +230,15 @@ def test_in_a_thread():
 
 SCRIPT = """
 import itertools, json, time
-from gencourse import fit
+from gencourse import TrainingStopped, fit
 def step(x):
     print("step", flush=True)
     time.sleep(0.02)
     return {"v": x}
-history = fit(step, itertools.count(), 100_000)
-print(json.dumps([history.steps, history.interrupted, history["v"]]))
+try:
+    fit(step, itertools.count(), 100_000)
+except TrainingStopped as stopped:
+    print(json.dumps([stopped.history.steps, stopped.history["v"]]))
 """
 
 
@@ -240,8 +250,8 @@ def test_real_interrupt_of_a_process():
             assert process.stdout.readline() == "step\n"
         process.send_signal(signal.SIGINT)
         *_, last = process.communicate(timeout=60)[0].splitlines()
-    steps, interrupted, values = json.loads(last)
-    assert process.returncode == 0 and interrupted and steps >= 3 and values == list(range(steps))
+    steps, values = json.loads(last)
+    assert process.returncode == 0 and steps >= 3 and values == list(range(steps))
 
 
 # ---- snapshots ----
@@ -286,7 +296,8 @@ def test_progress_says_where_it_stopped(capsys):
             signal.raise_signal(signal.SIGINT)
         return {"v": x}
 
-    gc.fit(step, count(), 50)
+    with pytest.raises(TrainingStopped, match="after 3 of 50 steps"):
+        gc.fit(step, count(), 50)
     assert "3/50" in capsys.readouterr().err.split("\r")[-1]
 
 

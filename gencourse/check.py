@@ -1,6 +1,7 @@
 """Exercise checkers: they say what is wrong, not only that something is. A wrong answer never raises."""
 
 import html
+import sys
 import traceback
 from pathlib import Path
 
@@ -15,6 +16,10 @@ class Result:
     def __init__(self, ok, message, hint=""):
         self.ok, self.message, self.hint = ok, message, hint
         self._mark = "✓" if ok else "✗"
+        try:
+            self._mark.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        except UnicodeEncodeError:  # a terminal of Windows
+            self._mark = "OK" if ok else "NO"
 
     def __bool__(self):
         return self.ok

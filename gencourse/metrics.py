@@ -151,11 +151,12 @@ def kid(real, fake, subsets=20, subset_size=500, seed=0) -> tuple[float, float]:
         warnings.simplefilter("ignore")  # that it keeps all features: they are small
         from torchmetrics.image.kid import KernelInceptionDistance
 
-        metric = KernelInceptionDistance(feature=_identity(real.shape[1]), subsets=subsets, subset_size=subset_size)
+        sizes = {"subsets": int(subsets), "subset_size": int(subset_size)}  # NumPy's integers too
+        metric = KernelInceptionDistance(feature=_identity(real.shape[1]), **sizes)
     metric.update(real, real=True)
     metric.update(fake, real=False)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
+        torch.default_generator.manual_seed(int(seed))  # torch.manual_seed would seed the GPUs too
         mean, std = metric.compute()
     return mean.item(), std.item()
 

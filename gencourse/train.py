@@ -1,6 +1,7 @@
 """The one training loop of the course, ``fit(step, batches, steps)``, and the moving average of weights."""
 
 import contextlib
+import glob
 import math
 import os
 import random
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_map_only
@@ -200,9 +202,13 @@ def replace_file(path, write):
     Raises:
         DataError: if the disk refuses.
     """
-    aside = path.with_name(f"{path.name}.new")  # always this name: what a killed process leaves is overwritten
+    aside = path.with_name(f"{path.name}.{os.getpid()}.new")  # two kernels may write at once
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{glob.escape(path.name)}.*.new"):
+            process = left.name.split(".")[-2]
+            if process.isdecimal() and not psutil.pid_exists(int(process)):  # it was killed
+                left.unlink(missing_ok=True)
         with open(aside, "wb") as file:
             write(file)
             file.flush()

@@ -97,17 +97,21 @@ class Picture:
         size: width and height on the page, in CSS pixels.
     """
 
-    def __init__(self, image, alt):
-        self.image, self.alt = image, require_alt(alt)
-        self.size = tuple(round(side / RATIO) for side in image.size)
+    def __init__(self, png, alt):
+        self._png, self.alt = png, require_alt(alt)  # packed: IPython keeps what each cell has shown
+        self.size = tuple(round(side / RATIO) for side in self.image.size)
+
+    @property
+    def image(self):
+        return Image.open(io.BytesIO(self._png)).convert("RGB")
 
     def html(self):
         """The picture as one ``<img>``, which fits narrow screens and needs no other file."""
-        buffer = io.BytesIO()
-        few = self.image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        change = ImageStat.Stat(ImageChops.difference(self.image, few.convert("RGB")))
+        image, buffer = self.image, io.BytesIO()
+        few = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        change = ImageStat.Stat(ImageChops.difference(image, few.convert("RGB")))
         # 256 colours take a third of the space; where the eye could tell, all are kept
-        (few if max(change.mean) < 0.3 else self.image).save(buffer, "PNG", optimize=True)
+        (few if max(change.mean) < 0.3 else image).save(buffer, "PNG", optimize=True)
         return (
             f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}" '
             f'alt="{html.escape(self.alt)}" width="{self.size[0]}" style="max-width:100%;height:auto">'
@@ -139,4 +143,4 @@ def show(fig, *, alt):
     alt, buffer = require_alt(alt), io.BytesIO()
     fig.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 1})
     plt.close(fig)
-    return Picture(Image.open(buffer).convert("RGB"), alt)
+    return Picture(buffer.getvalue(), alt)

@@ -19,7 +19,9 @@ ALT = 'A square of one grey: 5 < 6 & "q" </script>.'
 
 
 def grey(level, size=(80, 40)):
-    return Picture(Image.new("RGB", size, (level, level, level)), f"Grey {level}.")
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (level, level, level)).save(buffer, "PNG")
+    return Picture(buffer.getvalue(), f"Grey {level}.")
 
 
 def level_of(frame):

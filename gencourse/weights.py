@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .data.images import stands_for
 from .errors import DataError, require
 from .runtime import folder_named, lecture
 from .train import History, replace_file, restore_gpu_random_states
@@ -42,7 +43,7 @@ def load_or_train(name, train, snapshots=9, **networks):
 
     Raises:
         ValueError: for another kind of name.
-        DataError: if the file is damaged, or was made for other networks.
+        DataError: if the file is damaged, was made for other networks, or from another data set than is here.
 
     >>> load_or_train("00_start_here/doctest", lambda: [1.5, None])
     [1.5, None]
@@ -51,13 +52,18 @@ def load_or_train(name, train, snapshots=9, **networks):
     if lecture():
         if (folder() / file).exists():
             content = _load(file, networks)
+            trained_on, here = content["card"].get("data", "MNIST"), stands_for("MNIST")
+            if trained_on != here:
+                raise DataError(f"{name} was trained on {trained_on}, and {here} is what you have here. Get that data "
+                                "set (make doctor says how), or train with make lab.")  # fmt: skip
             torch.set_rng_state(content["random state"])
             restore_gpu_random_states(content.get("random states of GPUs", []))
             return _unpack(content["result"])
         warnings.warn(f"There are no finished weights of {name}: this cell trains now.", stacklevel=2)
     result = train()
     if kept := folder_named("GENCOURSE_SAVE_WEIGHTS"):
-        card = {"name": name, **{key: getattr(result, key, None) for key in ("steps", "seconds")}}
+        card = {key: getattr(result, key, None) for key in ("steps", "seconds")}
+        card.update(name=name, data=stands_for("MNIST"))
         save_weights(kept / file, networks, card, snapshots, result=result)
     return result
 

@@ -80,6 +80,11 @@ def _why_not(name, folder):
     return ""
 
 
+def stands_for(name) -> str:
+    """The set that you get for "MNIST" or "FashionMNIST" in this session: itself, or "digits"."""
+    return "digits" if _why_not(name, root()) else name
+
+
 def _load(name, split, device):
     require(split in ("train", "test"), "split", split, "'train' or 'test'")
     if reason := _why_not(name, root()):

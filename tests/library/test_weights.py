@@ -19,6 +19,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("GENCOURSE_SAVE_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("GENCOURSE_WEIGHTS", str(tmp_path))
     monkeypatch.delenv("GENCOURSE_LECTURE", raising=False)
+    monkeypatch.setattr(weights, "stands_for", lambda name: name)
     torch.manual_seed(0)
     return tmp_path
 
@@ -179,6 +180,17 @@ COLLIDING = ["digits", "03_dcgan/Digits", "03_dcgan/a run", "03_dcgan/数字", "
 def test_names_that_could_collide_are_refused(name):
     with pytest.raises(ValueError, match="lower-case"):
         gc.load_or_train(name, never)
+
+
+def test_weights_of_another_data_set_are_refused(lecture, monkeypatch):
+    """A network of MNIST beside the digits that stand in for it would make every number of a page wrong."""
+    net = Masked()
+    gc.load_or_train(NAME, training(net), net=net)
+    lecture()
+    monkeypatch.setattr(weights, "stands_for", lambda name: "digits")
+    with pytest.raises(gc.DataError, match="trained on MNIST, and digits is what you have here"):
+        gc.load_or_train(NAME, never, net=net)
+    assert gc.load_weights(NAME, net=net)["data"] == "MNIST"
 
 
 def test_the_course_has_its_weights(monkeypatch):

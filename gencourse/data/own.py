@@ -40,8 +40,8 @@ def folder(path, split="train", *, size=28, channels=3, device=None) -> Images:
     require(channels in (1, 3), "channels", channels, "1 or 3")
     read = _pictures if path.is_dir() else {".npy": _array, ".npz": _array, ".csv": _table}.get(path.suffix.lower())
     if read is None or not path.exists():
-        raise DataError(f"{path} is no folder, and no file .npy, .npz or .csv that is there. (A relative path begins in "
-                        "the folder of the notebook.)")  # fmt: skip
+        raise DataError(f"{path} is no folder, and no file .npy, .npz or .csv that is there. (A relative path begins "
+                        "in the folder of the notebook.)")  # fmt: skip
     x, y = read(path, int(size), channels)
     chosen = (torch.arange(len(x)) % 10 == 0) == (split == "test")
     return Images(x[chosen].to(device), y[chosen].to(device), path.stem)
@@ -108,8 +108,8 @@ def _fitted(path, x, size, channels):
     low, high = (x.min().item(), x.max().item()) if x.numel() else (math.nan, math.nan)
     known = -1 <= low and high <= (255 if low >= 0 else 1)
     if x.ndim != 4 or x.shape[1] not in (1, 3, 4) or not known:
-        raise DataError(f"{path} holds no pictures: shape {tuple(x.shape)}, values from {low:g} to {high:g}. Give bytes, "
-                        "or numbers in [0, 1] or [-1, 1], as (N, H, W), (N, H, W, C) or (N, C, H, W).")  # fmt: skip
+        raise DataError(f"{path} holds no pictures: shape {tuple(x.shape)}, values from {low:g} to {high:g}. Give "
+                        "bytes, or numbers in [0, 1] or [-1, 1]: (N, H, W), (N, H, W, C) or (N, C, H, W).")  # fmt: skip
     x = x / 127.5 - 1 if bytewise or high > 1 else x if low < 0 else 2 * x - 1
     x = x[:, :3]
     x = (x * GREY).sum(1, keepdim=True) if channels == 1 and x.shape[1] == 3 else x.expand(-1, channels, -1, -1)

@@ -126,7 +126,7 @@ def test_tables(tmp_path, head, labelled):
 
 
 def test_what_cannot_be_read_is_named(mine, tmp_path):
-    with pytest.raises(gc.DataError, match="no pictures in .*mine"):
+    with pytest.raises(gc.DataError, match=r"no pictures in .*mine"):
         folder(mine)
     plain("RGB").save(mine / "a.png")
     (mine / "broken one.jpg").write_bytes(b"\xff\xd8 this is no picture")
@@ -159,7 +159,7 @@ def test_files_that_hold_no_pictures(name, content, said, tmp_path):
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(gc.DataError, match="no folder, and no file"):
+    with pytest.raises(gc.DataError, match=r"no folder, and no file"):
         folder(tmp_path / "nothing")
     with pytest.raises(ValueError, match="split='valid'"):
         folder(tmp_path, "valid")

@@ -131,10 +131,6 @@ def finish(name, training, history, begun):
     for v in (v for net in training.networks.values() for v in net.state_dict().values()):
         if v.dtype == torch.float32 and not (v.abs() > 6e4).any():
             v.copy_(v.half())
-    samples = as_bytes(training.sample(FEW, torch.Generator().manual_seed(0)))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        measures = training.final()
     seconds = history.seconds - sum(point["took"] for point in history.snapshots[:-1])  # the last one was not counted
     every = max(1, history.steps // 200)
     losses = {key: torch.tensor(column).split(every) for key, column in history.items()}
@@ -142,7 +138,7 @@ def finish(name, training, history, begun):
         "name": name, "recipe": begun["recipe"], "steps": history.steps,
         "epochs": round(training.epochs(history.steps), 2), "seconds": round(seconds, 1), "profile": gc.profile(),
         "hardware": hardware(), "torch": str(torch.__version__), "commit": begun["commit"],
-        "date": time.strftime("%Y-%m-%d"), "measures": measures, **training.card,
+        "date": time.strftime("%Y-%m-%d"),
         "parameters": sum(w.numel() for net in training.networks.values() for w in net.parameters()),
         "curve": [
             {"step": at, "seconds": round(at * seconds / history.steps, 1), **point}
@@ -150,6 +146,15 @@ def finish(name, training, history, begun):
         ],
         "losses": {key: [round(part.mean().item(), 4) for part in parts] for key, parts in losses.items()},
     }  # fmt: skip
+    return measure(name, training, card)
+
+
+def measure(name, training, card):
+    """Draw samples from finished networks, measure them, and write weights, card and samples; returns the card."""
+    samples = as_bytes(training.sample(FEW, torch.Generator().manual_seed(0)))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        card = {**card, "measures": training.final(), **training.card}
     path = finished() / f"{slug(name)}.pt.xz"
     replace_file(path.with_name(f"{slug(name)}.npz"), lambda file: np.savez_compressed(file, samples=samples))
     weights.save_weights(path, training.networks, card)
@@ -341,13 +346,14 @@ def main(arguments=None):
     parser.add_argument("--list", action="store_true", help="say how far each model is, and train nothing")
     parser.add_argument("--table", action="store_true", help="print the cards of finished models, and train nothing")
     parser.add_argument("--train", metavar="NAME", choices=PLAN, help="train one here, e.g. under accelerate launch")
+    parser.add_argument("--measure", metavar="NAME", choices=PLAN, help="draw from a finished one and measure it again")
     parser.add_argument("--workers", type=int, help="how many at a time; default one for each core or GPU")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of checkpoints and logs")
     parser.add_argument("--steps", type=int, help="to try it out: so many steps, and nothing that the course ships")
     chosen = parser.parse_args(arguments)
     names = list(chosen.only or PLAN)
     if (chosen.steps or gc.profile() == "smoke") and "GENCOURSE_WEIGHTS" not in os.environ:
-        os.environ["GENCOURSE_WEIGHTS"] = str(chosen.folder)  # not among those of the course
+        os.environ["GENCOURSE_WEIGHTS"] = str(chosen.folder.resolve())  # not among those of the course
     if chosen.table:
         print(table())
         return 0
@@ -358,6 +364,10 @@ def main(arguments=None):
     if chosen.train:
         if train(chosen.train, chosen.folder, chosen.steps):
             write_checksums(finished().parent, "finished")
+        return 0
+    if chosen.measure:
+        print(measure(chosen.measure, *load(chosen.measure))["measures"])
+        write_checksums(finished().parent, "finished")
         return 0
     unfinished = [name for name in names if chosen.again or not is_finished(name, chosen.folder)]
     print(f"{len(unfinished)} of {len(names)} models are to be trained", flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from twins import must_fail
 
 import gencourse as gc
 from experiments import marathon, models
@@ -34,6 +35,26 @@ def test_every_model_of_the_plan_trains_and_is_sampled(name, one_thread):
     assert (samples[:2] - again).abs().float().mean() < 1e-3  # the first ones do not depend on how many there are
     assert not samples[0].equal(samples[1])
     assert marathon.as_bytes(samples).dtype == np.uint8
+
+
+def check_chain(chain):
+    """That of the library, number by number, where both have the same noise."""
+    schedule = gc.diffusion.cosine_schedule()
+    x_T = torch.randn(500, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+    predict_v = lambda x, t: 0.3 * x
+    predict_eps = lambda x, t: gc.diffusion.convert(x, t, schedule, v=predict_v(x, t)).eps
+    *_, expected = gc.samplers.ddpm(predict_eps, x_T, schedule, steps=7, generator=torch.Generator().manual_seed(4))
+    found = chain(predict_v, x_T, schedule, 7, models.BlockNoise(torch.arange(500), 4))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_the_chain_with_noise_of_its_own():
+    check_chain(models.ancestral)
+    must_fail(check_chain, lambda *a: models.ancestral(*a[:3], 8, a[4]))
+    must_fail(check_chain, lambda *a: models.ancestral(*a[:4], torch.zeros_like))
+    whole = models.BlockNoise(torch.arange(1200), 0)(torch.zeros(1200, 3))
+    parts = [models.BlockNoise(rows, 0)(torch.zeros(len(rows), 3)) for rows in torch.arange(1003).split(500)]
+    assert torch.cat(parts).equal(whole[:1003]) and abs(whole.std() - 1) < 0.05
 
 
 @pytest.mark.parametrize("name", ["DDPM", "PixelCNN", "GPT on Shakespeare"])

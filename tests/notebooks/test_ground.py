@@ -48,7 +48,7 @@ def lock_problems(lock, wanted):
     return found
 
 
-WANTED = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+WANTED = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["lab"] + PROJECT["optional-dependencies"]["dev"]
 
 
 def test_the_lock_pins_everything_that_the_project_asks_for():

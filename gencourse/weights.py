@@ -10,17 +10,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .data.download import root
 from .data.images import stands_for
 from .errors import DataError, require
 from .runtime import folder_named, lecture
 from .train import History, replace_file, restore_gpu_random_states
 
+ADDRESS = "https://raw.githubusercontent.com/gencourse/gencourse/main/notebooks/weights/"
 FILTERS = [{"id": lzma.FILTER_LZMA2, "lc": 0, "lp": 1, "pb": 1}]  # for numbers of two bytes
 
 
 def folder() -> Path:
-    """Where finished weights lie: ``$GENCOURSE_WEIGHTS``, else the folder that comes with the course's repository."""
-    return folder_named("GENCOURSE_WEIGHTS") or Path(__file__).resolve().parent.parent / "notebooks" / "weights"
+    """Where finished weights lie: ``$GENCOURSE_WEIGHTS``, else the folder of the course's repository.
+
+    Where the library was installed without its repository, as on Colab, they are downloaded to a folder of the data.
+    """
+    beside = Path(__file__).resolve().parent.parent / "notebooks" / "weights"
+    return folder_named("GENCOURSE_WEIGHTS") or (beside if beside.exists() else root() / "weights")
 
 
 def load_or_train(name, train, snapshots=9, **networks):
@@ -106,13 +112,16 @@ def _file(name):
 
 def _load(file, networks):
     path, listed = folder() / file, folder() / "SHA256SUMS"
+    if not path.exists() and folder() == root() / "weights":
+        _download(file)
     if not path.exists():
         raise DataError(f"There are no finished weights {file}. Get them with: git checkout notebooks/weights")
     lines = listed.read_text("utf-8").splitlines() if listed.exists() else []
     sums = dict(reversed(line.split(maxsplit=1)) for line in lines)
     compressed = path.read_bytes()
     if sums.get(file) != hashlib.sha256(compressed).hexdigest():
-        raise DataError(f"The checksum of the weights {file} is wrong. Restore them: git checkout notebooks/weights")
+        raise DataError(f"The checksum of the weights {file} is wrong. Restore them (git checkout notebooks/weights), or "
+                        "delete them to download them again.")  # fmt: skip
     content = torch.load(io.BytesIO(lzma.decompress(compressed)), weights_only=True, map_location="cpu")
     try:
         for key, net in networks.items():
@@ -120,6 +129,18 @@ def _load(file, networks):
     except (KeyError, RuntimeError) as error:
         raise DataError(f"The finished weights {file} were made for other networks than these ({error}).") from error
     return content
+
+
+def _download(file):
+    """Fetch one file of finished weights, and the list of checksums against which it is then read."""
+    path = folder() / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        for name in ("SHA256SUMS", file):
+            torch.hub.download_url_to_file(ADDRESS + name, str(folder() / name), progress=False)
+    except OSError as error:
+        raise DataError(f"The finished weights {file} could not be downloaded ({error}). Connect to a network, or "
+                        "train the model.") from error  # fmt: skip
 
 
 def _pack(v, snapshots):

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 import torch
+from archive_server import ArchiveServer
 from torch import nn
 from twins import must_fail
 
@@ -171,6 +172,43 @@ def test_what_does_not_fit_is_refused(folder, lecture):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(gc.DataError, match="checksum"):
         gc.load_weights(NAME, net=net)
+
+
+@pytest.fixture
+def installed(folder, monkeypatch):
+    """A course without its repository: no folder of weights, and a server that hands them out."""
+    net = Masked()
+    gc.load_or_train(NAME, training(net), net=net)
+    file = folder / f"{NAME}.pt.xz"
+    listed = f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {NAME}.pt.xz\n".encode()
+    monkeypatch.delenv("GENCOURSE_WEIGHTS")
+    monkeypatch.setenv("GENCOURSE_DATA", str(folder / "data"))
+    monkeypatch.setattr(weights, "__file__", str(folder / "site-packages" / "gencourse" / "weights.py"))
+    with ArchiveServer({"SHA256SUMS": listed, file.name: file.read_bytes()}) as server:
+        monkeypatch.setattr(weights, "ADDRESS", server.url)
+        yield net, server
+
+
+def test_without_the_repository_weights_are_downloaded_once(installed):
+    net, server = installed
+    for seed in (1, 2):
+        other = Masked(seed)
+        assert gc.load_weights(NAME, net=other)["name"] == NAME
+        torch.testing.assert_close(other.first.weight, net.first.weight, rtol=1e-3, atol=1e-3)
+    assert sorted(server.asked) == ["SHA256SUMS", "a-run.pt.xz"]
+
+
+def test_a_damaged_download_is_refused(installed):
+    net, server = installed
+    server.files["a-run.pt.xz"] = server.files["a-run.pt.xz"][:-1]
+    with pytest.raises(gc.DataError, match="checksum"):
+        gc.load_weights(NAME, net=net)
+
+
+def test_no_network_is_said(installed, monkeypatch):
+    monkeypatch.setattr(weights, "ADDRESS", "http://127.0.0.1:9/")
+    with pytest.raises(gc.DataError, match=r"could not be downloaded.*Connect to a network, or train"):
+        gc.load_weights(NAME, net=installed[0])
 
 
 COLLIDING = ["digits", "03_dcgan/Digits", "03_dcgan/a run", "03_dcgan/数字", "../x/y", "03_dcgan/a/b"]

@@ -708,7 +708,7 @@ PLAN = {  # in this order
     "DDPM": Entry(diffusion, DDPM, 35_000, 100_000),
     "DCGAN": Entry(adversarial, DCGAN, 80_000, 100_000),
     "VAE": Entry(vae, BETTER_VAE, 55_000, 100_000),
-    "PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelCNN, 48), "lr": 5e-3}, 40_000, 60_000),
+    "PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelCNN, 64), "lr": 5e-3}, 40_000, 60_000),
     "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),
     "WGAN-GP": Entry(adversarial, WGAN_GP, 60_000, 100_000),
     "gated PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.GatedPixelCNN, 24, 4, 5)}, 30_000, 60_000),

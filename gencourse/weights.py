@@ -120,8 +120,8 @@ def _load(file, networks):
     sums = dict(reversed(line.split(maxsplit=1)) for line in lines)
     compressed = path.read_bytes()
     if sums.get(file) != hashlib.sha256(compressed).hexdigest():
-        raise DataError(f"The checksum of the weights {file} is wrong. Restore them (git checkout notebooks/weights), or "
-                        "delete them to download them again.")  # fmt: skip
+        raise DataError(f"The checksum of the weights {file} is wrong. Restore them (git checkout notebooks/weights), "
+                        "or delete them to download them again.")  # fmt: skip
     content = torch.load(io.BytesIO(lzma.decompress(compressed)), weights_only=True, map_location="cpu")
     try:
         for key, net in networks.items():

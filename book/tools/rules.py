@@ -75,9 +75,10 @@ def on_one_line(source):
 def code_hash(nb, profile):
     """The fingerprint of all code as a run under this profile reads it, which tells whether outputs belong to it.
 
-    The budgets of other profiles do not count.
+    The budgets of other profiles do not count, nor does the cell that installs the course where it is missing.
     """
-    joined = "\0".join(as_run(text(cell["source"]), profile) for cell in code_cells(nb))
+    cells = [cell for cell in code_cells(nb) if cell.get("id") != "install"]
+    joined = "\0".join(as_run(text(cell["source"]), profile) for cell in cells)
     return hashlib.sha256(joined.encode()).hexdigest()
 
 

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import rules
@@ -33,6 +34,24 @@ def test_outputs_hold_no_path_no_warning_no_widget_and_no_silent_picture(path):
 def test_sources_and_exercises_keep_the_conventions(path):
     nb = solving.read(path)
     assert rules.source_problems(nb) + rules.exercise_problems(nb) == []
+
+
+@each_notebook
+def test_each_notebook_opens_elsewhere(path):
+    """The first code cell installs the course where it is missing, and nothing here; the links name this notebook."""
+    nb = solving.read(path)
+    first, asked = rules.code_cells(nb)[0], []
+    assert first["id"] == "install" and first["outputs"] == []
+    code = compile(rules.text(first["source"]), "install", "exec")
+    get_ipython = lambda: SimpleNamespace(run_line_magic=lambda *words: asked.append(words))
+    exec(code, {"get_ipython": get_ipython})
+    assert asked == []
+    exec(code.replace(co_consts=tuple("nowhere" if c == "gencourse" else c for c in code.co_consts)),
+         {"get_ipython": get_ipython})  # fmt: skip
+    assert asked == [("pip", "install -q git+https://github.com/gencourse/gencourse")]
+    title = rules.text(nb["cells"][0]["source"])
+    for place in ("https://colab.research.google.com/github/", "https://kaggle.com/kernels/welcome?src=https://github.com/"):
+        assert f"{place}gencourse/gencourse/blob/main/notebooks/{path.name})" in title
 
 
 @each_notebook

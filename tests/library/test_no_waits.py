@@ -23,7 +23,8 @@ def on_meta(monkeypatch):
         monkeypatch.setattr(models, name, nothing)
     binarize = gc.data.binarize
     monkeypatch.setattr(gc.data, "binarize", lambda x, seed=None: binarize(x) if seed is None else x)
-    monkeypatch.setattr(sys.modules["torch.optim.adam"], "_device_dtype_check_for_fused", lambda *a, **k: None)
+    for module in ("torch.optim.adam", "torch.optim.adamw"):
+        monkeypatch.setattr(sys.modules[module], "_device_dtype_check_for_fused", nothing, raising=False)
     monkeypatch.setattr(gc, "device", lambda: META)
     timeline, known = gc.samplers._timeline, gc.diffusion.cosine_schedule()  # fetched once, before the first step
     monkeypatch.setattr(gc.samplers, "_timeline", lambda schedule, steps: timeline(known, steps))

@@ -101,7 +101,10 @@ def shown(output):
         return [("text/plain", text(output["text"]))]
     if output["output_type"] == "error":
         return [("text/plain", "\n".join(output["traceback"]))]
-    return [(mime, text(data)) for mime, data in output["data"].items() if isinstance(data, str | list)]
+    data = {mime: data for mime, data in output["data"].items() if isinstance(data, str | list)}
+    if "text/html" in data:
+        data.pop("image/png", None)  # for exports that read no HTML
+    return [(mime, text(words)) for mime, words in data.items()]
 
 
 def text_problems(words):

@@ -51,7 +51,7 @@ def tidy(nb):
     """Remove what differs from run to run or from machine to machine, apart from the results."""
     slides.mark(nb)
     nb["metadata"].pop("widgets", None)
-    nb["metadata"]["language_info"] = {"name": "python"}
+    nb["metadata"]["language_info"] = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
     nb["metadata"]["kernelspec"] = {
         "display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3",
     }  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import require
-from .style import RATIO, Picture, require_alt, show
+from .style import RATIO, Picture, bundle, require_alt, show
 
 # Device pixels for each CSS pixel, and the quality of WebP (None: without loss, in 256 colours, which keeps text
 # crisp and is small for plots). The first at which all frames fit is used.
@@ -95,7 +95,8 @@ class Player:
         script = (HERE / "player.js").read_text(encoding="utf-8")
         return interactive("gc-player", spec, script, still, "play the animation" if self.fps else "move the sliders")
 
-    _repr_html_ = html
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return bundle(self, Image.open(io.BytesIO(self.frames[self.index(self.start)])).convert("RGB"))
 
     def __repr__(self):
         kind = "Animation" if self.fps else "Interactive picture"

@@ -88,6 +88,14 @@ def require_alt(alt):
     return " ".join(alt.split())
 
 
+def bundle(shown, image):
+    """What IPython keeps of a picture: HTML for pages; and for LaTeX, which reads none, a PNG of half the size."""
+    buffer = io.BytesIO()
+    image.resize(shown.size).quantize(256).save(buffer, "PNG", optimize=True)
+    png = base64.b64encode(buffer.getvalue()).decode()
+    return {"text/plain": repr(shown), "text/html": shown.html(), "image/png": png}
+
+
 class Picture:
     """A finished picture with its alternative text; shown when it is the last value of a cell.
 
@@ -117,7 +125,8 @@ class Picture:
             f'alt="{html.escape(self.alt)}" width="{self.size[0]}" style="max-width:100%;height:auto">'
         )
 
-    _repr_html_ = html
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return bundle(self, self.image)
 
     def __repr__(self):
         return f"Picture: {self.alt}"

@@ -15,11 +15,8 @@ class Result:
 
     def __init__(self, ok, message, hint=""):
         self.ok, self.message, self.hint = ok, message, hint
-        self._mark = "✓" if ok else "✗"
-        try:
-            self._mark.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-        except UnicodeEncodeError:  # a terminal of Windows
-            self._mark = "OK" if ok else "NO"
+        whole = "✓✗".encode(getattr(sys.stdout, "encoding", None) or "utf-8", "ignore")  # Windows may lack them
+        self._mark = ("✗✓" if whole else ("NO", "OK"))[ok]
 
     def __bool__(self):
         return self.ok

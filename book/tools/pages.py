@@ -13,7 +13,7 @@ import nbformat
 import rules
 
 ROOT = Path(__file__).resolve().parents[2]
-BUG = re.compile(r"(?ms)^(`{3,})\{exercise\} (Find the bug[^\n]*)\n:label: ([\w-]+)\n(.*?)^\1\s*$")
+BUG = re.compile(r"(?ms)^(`{3,}|:{3,})\{exercise\} (Find the bug[^\n]*)\n:label: ([\w-]+)\n(.*?)^\1\s*$")
 ROLE = re.compile(r"\{eq\}`[\w-]+`")
 MADE = "<!-- made by book/tools/pages.py: edit the notebooks instead -->\n"
 MODULES = {

@@ -29,7 +29,7 @@ from pygments.formatters import HtmlFormatter
 FIELDS = {"title", "points", "statement", "equations", "code", "output", "notes", "minutes"}
 HERE = Path(__file__).resolve().parent.parent / "_slides"
 KINDS = "theorem|definition|lemma|corollary|proposition|axiom"
-STATEMENT = re.compile(rf"(?ms)^(`{{3,}})\{{prf:({KINDS})\}}(.*?)\n(.*?)^\1\s*$")
+STATEMENT = re.compile(rf"(?ms)^(`{{3,}}|:{{3,}})\{{prf:({KINDS})\}}(.*?)\n(.*?)^\1\s*$")
 EQUATION = re.compile(r"(?ms)^\$\$\n(.*?)\n\$\$")
 OPTION = re.compile(r"(?m)^:\w+:.*\n")
 LABEL = re.compile(r"(?m)^(\$\$) \([\w-]+\)")

@@ -149,9 +149,10 @@ def function(answer, reference, cases, *, hint="", mistakes=None, atol=1e-6, rto
 
 
 def _brief(arguments):
-    """The arguments of a case as text, of a tensor its shape only."""
+    """The arguments of a case as text, of a tensor its shape only, of a function its name."""
     scalars = [a.item() if isinstance(a, torch.Tensor) and a.ndim == 0 else a for a in arguments]
-    shown = [f"tensor{tuple(a.shape)}" if isinstance(a, torch.Tensor) else repr(a) for a in scalars]
+    names = [getattr(a, "__name__", repr(a)) for a in scalars]
+    shown = [f"tensor{tuple(a.shape)}" if isinstance(a, torch.Tensor) else name for a, name in zip(scalars, names)]
     return f"({shown[0]},)" if len(shown) == 1 else f"({', '.join(shown)})"
 
 

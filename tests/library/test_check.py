@@ -151,8 +151,9 @@ def test_function_that_changes_its_argument():
 
 
 def test_inputs_are_named_briefly():
-    shown = repr(function(lambda *a: 0, lambda *a: 1, cases=[(torch.ones(5, 5), torch.tensor(2.0), "exact")]))
-    assert shown.startswith("✗ On input (tensor(5, 5), 2.0, 'exact'): ")
+    case = (torch.ones(5, 5), torch.tensor(2.0), "exact", torch.exp)
+    shown = repr(function(lambda *a: 0, lambda *a: 1, cases=[case]))
+    assert shown.startswith("✗ On input (tensor(5, 5), 2.0, 'exact', exp): ")
 
 
 # ---- choice and that ----

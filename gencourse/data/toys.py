@@ -12,7 +12,7 @@ def mixture_1d(means, stds, weights=None) -> MixtureSameFamily:
     """A mixture of 1-D Gaussians with exact ``log_prob``, ``cdf`` and ``sample``.
 
     Args:
-        means: K numbers; a tensor on a device makes a mixture on that device.
+        means: K numbers; a tensor makes a mixture of its type, on its device.
         stds: K positive numbers.
         weights: K positive numbers, normalized for you; default equal.
 
@@ -24,7 +24,8 @@ def mixture_1d(means, stds, weights=None) -> MixtureSameFamily:
     """
     weights = [1.0] * len(means) if weights is None else weights
     require(len(means) == len(stds) == len(weights), "stds", stds, f"as many as means and weights, {len(means)}")
-    means = torch.as_tensor(means, dtype=torch.get_default_dtype())
+    means = torch.as_tensor(means)
+    means = means if means.is_floating_point() else means.to(torch.get_default_dtype())
     stds, weights = (torch.as_tensor(v, dtype=means.dtype, device=means.device) for v in (stds, weights))
     return MixtureSameFamily(Categorical(weights), Normal(means, stds))
 

@@ -107,12 +107,6 @@ def setup(uv=None):
     (VENV / "gencourse.stamp").write_text(wanted + "\n")
 
 
-def isolated(environment):
-    """The environment without settings of other programs, and with Jupyter's preference for the kernel in .venv."""
-    kept = {name: value for name, value in environment.items() if name not in IGNORED}
-    return dict(kept, JUPYTER_PREFER_ENV_PATH="1")
-
-
 def absolute(environment, here):
     """Variables that name folders, as seen from the folder in which the command was given: name -> absolute path."""
     given = {name: os.path.expanduser(environment[name]) for name in FOLDERS if environment.get(name)}
@@ -123,7 +117,7 @@ def outcome(command, **environment):
     """The exit code of a program, run in the course's folder. Ctrl-C is left to it: it may ask, or save its work."""
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        return subprocess.call(command, cwd=str(ROOT), env=dict(isolated(os.environ), **environment))
+        return subprocess.call(command, cwd=str(ROOT), env=dict(os.environ, **environment))
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -139,7 +133,7 @@ def main(arguments):
     command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if command not in COMMANDS:
         sys.exit("usage: python3 course.py " + " | ".join(COMMANDS) + "\nFor example: python3 course.py lab")
-    os.environ.update(absolute(os.environ, os.getcwd()))
+    os.environ.update(absolute(os.environ, os.getcwd()), JUPYTER_PREFER_ENV_PATH="1")  # the kernel in .venv
     ignored = [name for name in IGNORED if os.environ.pop(name, None)]
     if ignored:
         print("Ignored, since the course has packages of its own: " + ", ".join(ignored), flush=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .data import images
 from .data.download import root
-from .data.images import stands_for
 from .errors import DataError, require
 from .runtime import folder_named, lecture
 from .train import History, replace_file, restore_gpu_random_states
@@ -58,7 +58,7 @@ def load_or_train(name, train, snapshots=9, **networks):
     if lecture():
         if (folder() / file).exists():
             content = _load(file, networks)
-            trained_on, here = content["card"].get("data", "MNIST"), stands_for("MNIST")
+            trained_on, here = content["card"].get("data", "MNIST"), images.stands_for["MNIST"]
             if trained_on != here:
                 raise DataError(f"{name} was trained on {trained_on}, and {here} is what you have here. Get that data "
                                 "set (make doctor says how), or train with make lab.")  # fmt: skip
@@ -69,7 +69,7 @@ def load_or_train(name, train, snapshots=9, **networks):
     result = train()
     if kept := folder_named("GENCOURSE_SAVE_WEIGHTS"):
         card = {key: getattr(result, key, None) for key in ("steps", "seconds")}
-        card.update(name=name, data=stands_for("MNIST"))
+        card.update(name=name, data=images.stands_for["MNIST"])
         save_weights(kept / file, networks, card, snapshots, result=result)
     return result
 

@@ -30,6 +30,7 @@ CONTENT = {  # md5 of the files themselves: an archive may have been packed agai
         "8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965",
     ))),
 }  # fmt: skip
+stands_for = {name: name for name in CONTENT}  # what you got for each set; digits once they have stood in
 
 
 class Images(NamedTuple):
@@ -80,14 +81,10 @@ def _why_not(name, folder):
     return ""
 
 
-def stands_for(name) -> str:
-    """The set that you get for "MNIST" or "FashionMNIST" in this session: itself, or "digits"."""
-    return "digits" if _why_not(name, root()) else name
-
-
 def _load(name, split, device):
     require(split in ("train", "test"), "split", split, "'train' or 'test'")
     if reason := _why_not(name, root()):
+        stands_for[name] = "digits"
         announce_substitute(name, "the 1,797 small digits that ship with scikit-learn stand in until the kernel is "
                             "started again", reason)  # fmt: skip
         return digits(split, device)

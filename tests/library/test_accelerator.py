@@ -14,7 +14,7 @@ from twins import must_fail
 
 import gencourse as gc
 from experiments.classifier import train_digit_classifier
-from gencourse import TrainingDiverged, fit, train, weights
+from gencourse import TrainingDiverged, fit, train
 
 FETCHES = ("tolist", "item", "cpu", "numpy", "__float__", "__bool__")
 
@@ -163,7 +163,6 @@ def check_gpus_come_back(states, save, load):
 
 
 def test_a_lecture_gets_the_gpus_random_states_back(states, tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "stands_for", lambda name: name)
     monkeypatch.setenv("GENCOURSE_SAVE_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("GENCOURSE_WEIGHTS", str(tmp_path))
 

@@ -5,9 +5,7 @@
 
 import ast
 import hashlib
-import io
 import re
-import tokenize
 
 MOST_BYTES = 3_000_000
 MOST_CODE_LINES = 40
@@ -55,21 +53,9 @@ def as_run(source, profile):
 
 
 def on_one_line(source):
-    """Statements without line breaks inside their brackets."""
-    lines, depth, joined = source.splitlines(), 0, ""
-    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    inside = set()  # numbers of the lines that end inside brackets
-    for token in tokens:
-        if token.type == tokenize.OP:
-            depth += (token.string in "([{") - (token.string in ")]}")
-        elif token.type == tokenize.NL and depth:
-            inside.add(token.start[0])
-    for number, line in enumerate(lines, 1):
-        line = line.lstrip() if number - 1 in inside else line
-        joined = joined.removesuffix(" ") if line.startswith((")", "]", "}")) else joined
-        line = line.rstrip() if number in inside else line + "\n"
-        joined += line + " " * (number in inside and not line.endswith(("(", "[", "{")))
-    return joined
+    """The source without the line breaks that a formatter puts into brackets."""
+    source = re.sub(r"(?<=[(\[{])\n\s*|,?\n\s*(?=[)\]}])", "", source)
+    return re.sub(r",\n\s*", ", ", source)
 
 
 def code_hash(nb, profile):

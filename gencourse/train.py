@@ -53,7 +53,7 @@ def fit(
         fast: on CUDA, compile the step and let its products of matrices be in bfloat16: for thousands of steps of one
             network, without derivatives of derivatives. Elsewhere it changes nothing.
 
-    On CUDA, products of float32 matrices are in TF32 during training: eight times as fast, with 10 bits of each factor
+    On CUDA, products of float32 matrices are in TF32 during training: on tensor cores, with 10 bits of each factor
     after the point instead of 23. What is computed after the training has all bits again.
 
     Returns:

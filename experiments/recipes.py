@@ -141,18 +141,24 @@ def keep(key, row):
 REASONS = """# Recipes at equal seconds
 
 Made by `python -m experiments.recipes` on one thread; the column of seconds says how long each choice was trained.
-What the marathon takes, and why:
+Each row is one run; a second run may differ by some tenths, so small differences say nothing.
+
+What the marathon takes, and the rows below gain by:
+
+- **Times of diffusion from a logit-normal**: near pure noise and near the clean image there is little to learn, so most
+  steps go to the times between.
+- **Zero-centred penalties at every fourth step, four times as large**: they need a second backward pass, and the mean
+  penalty is the same.
+- **Spectral normalization in place of batch norm in D**: it bounds the slope of D without a second backward pass, and
+  without making the score of an image depend on the others of its batch.
+
+What it takes as usual, and what so short runs do not test, or where they show no more than chance:
 
 - **The rate rises for a twentieth of the steps and falls along a cosine**: large steps while there is far to go, small
   ones at the end.
 - **An average of the weights makes the samples**: the last steps pull to and fro, and their mean is where they agree.
-- **Times of diffusion from a logit-normal**: near pure noise and near the clean image there is little to learn, so most
-  steps go to the times between. Where a likelihood is wanted half of the times stay uniform: it counts small ones most.
-- **Zero-centred penalties at every fourth step, four times as large**: the second backward pass is the dearest part of
-  a step, and the mean penalty is the same.
-- **Spectral normalization in place of batch norm in D**: it bounds the slope of D without a second backward pass, and
-  without making the score of an image depend on the others of its batch.
 - **Black and white drawn afresh in each step**: what is never seen twice cannot be learned by heart.
+- **Half of the times uniform where a likelihood is wanted**: the bound weighs the smallest times most.
 """
 
 

@@ -142,3 +142,23 @@ def bits_per_dim(nats, dims):
     1.0
     """
     return nats / (dims * math.log(2))
+
+
+def dequantize(x: torch.Tensor, *, generator=None) -> torch.Tensor:
+    """Images of 256 levels as numbers in (0, 1): (level + u) / 256 with u uniform on [0, 1), fresh at each call.
+
+    With a density p of such numbers, E[log p(dequantize(x))] - n log 256 is at most the logarithm of the probability
+    that the model gives the levels of x, n being the number of pixels.
+
+    Args:
+        x: images in [-1, 1], (B, ...); what lies between two levels is rounded.
+        generator: a torch.Generator for u; default the global one.
+
+    Source: Theis et al. (2016), https://arxiv.org/abs/1511.01844, section 3.1.
+
+    >>> dequantize(torch.tensor([-1.0, 1.0])).mul(256).floor().tolist()
+    [0.0, 255.0]
+    """
+    levels = ((x + 1) * 127.5).round()
+    u = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+    return (levels + u.clamp(max=1 - 2**-16)) / 256  # 255 + u must not be rounded to 256 in single precision

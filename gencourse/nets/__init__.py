@@ -1,6 +1,7 @@
 """Networks, one file per family. They know nothing of losses."""
 
 from .dcgan import DCGANDiscriminator, DCGANGenerator
+from .flow import Coupling, Flow, InvertibleConv, affine, spline
 from .gpt import GPT
 from .made import MADE
 from .mlp import MLPDiscriminator, MLPGenerator, mlp
@@ -13,4 +14,5 @@ __all__ = [
     "mlp", "MLPGenerator", "MLPDiscriminator", "DCGANGenerator", "DCGANDiscriminator",
     "ConvEncoder", "ConvDecoder", "VQVAE", "UNet", "time_embedding",
     "MADE", "conv_mask", "MaskedConv2d", "PixelCNN", "GatedPixelCNN", "PixelRNN", "skew", "unskew", "GPT",
+    "affine", "spline", "Coupling", "InvertibleConv", "Flow",
 ]  # fmt: skip

@@ -548,6 +548,49 @@ def choose(p, uniform):
     return (p.cumsum(1) <= uniform[:, None]).sum(1).clamp(max=p.shape[1] - 1)
 
 
+# ---- normalizing flows ----
+
+
+def normalizing_flow(
+    steps, *, data=gc.data.mnist, hidden=64, scales=(4, 4), bins=8, batch=32, lr=2e-3, ema=0.998, seed=0
+):
+    """A multi-scale flow of images of 256 grey levels, with uniform dequantization.
+
+    Args:
+        scales: how many couplings there are at each scale.
+        bins: of their splines.
+    """
+    device = gc.device()
+    gc.seed_everything(seed)
+    images, test = data("train", device), data("test", device)
+    net = gc.nets.Flow(hidden, scales, bins).to(device)
+    learner = Learner(net, Adam(net.parameters(), lr, betas=(0.9, 0.99), fused=True), steps, ema)
+    best = learner.best
+
+    def bits(net, x):
+        return gc.likelihoods.bits_per_dim(-net.log_prob(gc.likelihoods.dequantize(x)), 784) + 8
+
+    def step(x):
+        loss = bits(net, x).mean()
+        learner.learn(loss, clipped_update)
+        return {"bits/dim": loss}
+
+    order = torch.randperm(len(test.x), generator=torch.Generator().manual_seed(0)).to(device)
+
+    @torch.no_grad()
+    def quality(count=FEW // 2):
+        return {"bits/dim": in_parts(partial(bits, best), test.x[order[:count]], size=100).mean().item()}
+
+    @torch.no_grad()
+    def sample(count, generator):
+        z = random_numbers(torch.randn, generator, count, 784)
+        return in_parts(lambda z: 2 * best.inverse(z) - 1, z, size=100)
+
+    about = {"data": images.name, "bits/dim": "an upper bound, by uniform dequantization"}
+    stream, state = gc.batches(images.x, batch, seed), learner.state
+    return Training(step, stream, state, {"net": best}, sample, quality, partial(quality, MANY), about)
+
+
 # ---- one pixel, or one character, after another ----
 
 
@@ -709,6 +752,7 @@ PLAN = {  # in this order
     "DCGAN": Entry(adversarial, DCGAN, 80_000, 100_000),
     "VAE": Entry(vae, BETTER_VAE, 55_000, 100_000),
     "PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelCNN, 64), "lr": 5e-3}, 40_000, 60_000),
+    "normalizing flow": Entry(normalizing_flow, {}, 30_000, 60_000),
     "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),
     "WGAN-GP": Entry(adversarial, WGAN_GP, 60_000, 100_000),
     "gated PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.GatedPixelCNN, 24, 4, 5)}, 30_000, 60_000),
@@ -727,5 +771,6 @@ PLAN = {  # in this order
     "FashionMNIST GAN of today": Entry(adversarial, {**TODAY, **FASHION}, 40_000, 100_000),
     "FashionMNIST VAE": Entry(vae, {**BETTER_VAE, **FASHION}, 40_000, 100_000),
     "FashionMNIST DDPM": Entry(diffusion, {**DDPM, **FASHION}, 30_000, 100_000),
+    "FashionMNIST normalizing flow": Entry(normalizing_flow, {**FASHION, "hidden": 48}, 15_000, 40_000),
     "FashionMNIST PixelCNN": Entry(pixel_by_pixel, {"make": gc.nets.PixelCNN, **FASHION}, 20_000, 60_000),
 }  # fmt: skip

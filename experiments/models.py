@@ -552,7 +552,7 @@ def choose(p, uniform):
 
 
 def normalizing_flow(
-    steps, *, data=gc.data.mnist, hidden=64, scales=(4, 4), bins=8, batch=32, lr=2e-3, ema=0.998, seed=0
+    steps, *, data=gc.data.mnist, hidden=48, scales=(4, 4), bins=8, batch=16, lr=5e-3, ema=0.998, seed=0
 ):
     """A multi-scale flow of images of 256 grey levels, with uniform dequantization.
 
@@ -752,7 +752,7 @@ PLAN = {  # in this order
     "DCGAN": Entry(adversarial, DCGAN, 80_000, 100_000),
     "VAE": Entry(vae, BETTER_VAE, 55_000, 100_000),
     "PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelCNN, 64), "lr": 5e-3}, 40_000, 60_000),
-    "normalizing flow": Entry(normalizing_flow, {}, 30_000, 60_000),
+    "normalizing flow": Entry(normalizing_flow, {}, 50_000, 60_000),
     "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),
     "WGAN-GP": Entry(adversarial, WGAN_GP, 60_000, 100_000),
     "gated PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.GatedPixelCNN, 24, 4, 5)}, 30_000, 60_000),
@@ -771,6 +771,6 @@ PLAN = {  # in this order
     "FashionMNIST GAN of today": Entry(adversarial, {**TODAY, **FASHION}, 40_000, 100_000),
     "FashionMNIST VAE": Entry(vae, {**BETTER_VAE, **FASHION}, 40_000, 100_000),
     "FashionMNIST DDPM": Entry(diffusion, {**DDPM, **FASHION}, 30_000, 100_000),
-    "FashionMNIST normalizing flow": Entry(normalizing_flow, {**FASHION, "hidden": 48}, 15_000, 40_000),
+    "FashionMNIST normalizing flow": Entry(normalizing_flow, FASHION, 20_000, 40_000),
     "FashionMNIST PixelCNN": Entry(pixel_by_pixel, {"make": gc.nets.PixelCNN, **FASHION}, 20_000, 60_000),
 }  # fmt: skip

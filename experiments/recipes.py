@@ -142,6 +142,8 @@ REASONS = """# Recipes at equal seconds
 
 Made by `python -m experiments.recipes` on one thread; the column of seconds says how long each choice was trained.
 Each row is one run; a second run may differ by some tenths, so small differences say nothing.
+How many steps fit into the seconds is reckoned from the first ones, on a quiet machine; where the column says many more
+seconds, another program ran beside, and the row had no more steps for it.
 
 What the marathon takes, and the rows below gain by:
 

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, softplus
 
+MARGIN = 1e-6  # pixels keep it from 0 and 1; the smaller, the smoother the blackest level is spread by the logit
+
 
 def affine(x, parameters, inverse=False):
     """x e^s + t, elementwise, with |s| < 3: x (...) and parameters (..., 2) -> the value, and log |dy/dx|, (...)."""
@@ -144,7 +146,7 @@ class _Residual(nn.Module):
 class Flow(nn.Module):
     """A multi-scale flow of grey images: x (B, 1, H, W) in (0, 1) <-> z (B, H W), with a standard Gaussian as prior.
 
-    Pixels become real numbers by a logit; 2 x 2 places become channels, and steps of a 1 x 1 convolution and a coupling
+    Pixels become real numbers by a logit, divided by 3; 2 x 2 places become channels, and steps of a 1 x 1 convolution and a coupling
     follow; half of the channels is then finished, and the other half goes on at the next scale.
 
     Args:
@@ -171,9 +173,9 @@ class Flow(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x):
-        y = 0.05 + 0.9 * x
-        log_det = (math.log(0.9) - y.log() - (1 - y).log() - math.log(2)).flatten(1).sum(1)
-        x, done = y.logit() / 2, []
+        y = MARGIN + (1 - 2 * MARGIN) * x
+        log_det = (math.log((1 - 2 * MARGIN) / 3) - y.log() - (1 - y).log()).flatten(1).sum(1)
+        x, done = y.logit() / 3, []
         for layers in self.scales:
             x = pixel_unshuffle(x, 2)
             for layer in layers:
@@ -194,7 +196,7 @@ class Flow(nn.Module):
             for layer in reversed(layers):
                 x = layer.inverse(x)
             x = pixel_shuffle(x, 2)
-        return (((2 * x).sigmoid() - 0.05) / 0.9).clamp(0, 1)
+        return (((3 * x).sigmoid() - MARGIN) / (1 - 2 * MARGIN)).clamp(0, 1)
 
     def log_prob(self, x):
         """The log-density of images in (0, 1), in nats, (B,)."""

@@ -739,7 +739,7 @@ def _name(value):
 
 DCGAN = {"batch_norm": False, "spectral": True, "betas": (0.0, 0.9), "lr": 3e-3}
 TODAY = {"objective": "relativistic", "gamma": 1.0, "lazy": 4, "batch_norm": False, "betas": (0.0, 0.99), "lr": 2e-3}
-WGAN_GP = {"objective": "wasserstein", "gamma": 10.0, "batch_norm": False, "betas": (0.0, 0.9)}
+WGAN_GP = {"objective": "wasserstein", "gamma": 10.0, "lazy": 4, "batch_norm": False, "betas": (0.0, 0.9), "lr": 3e-3}
 WGAN = {"objective": "wasserstein", "clip": 0.03, "cosine": False, "k": 5}
 FLOW = {"lr": 4e-3}
 DDPM = {"objective": "v", "times": "both", "lr": 4e-3}

@@ -146,8 +146,9 @@ class _Residual(nn.Module):
 class Flow(nn.Module):
     """A multi-scale flow of grey images: x (B, 1, H, W) in (0, 1) <-> z (B, H W), with a standard Gaussian as prior.
 
-    Pixels become real numbers by a logit, divided by 3; 2 x 2 places become channels, and steps of a 1 x 1 convolution and a coupling
-    follow; half of the channels is then finished, and the other half goes on at the next scale.
+    Pixels become real numbers by a logit, divided by 3; 2 x 2 places become channels, and steps of a 1 x 1 convolution
+    and a coupling follow; half of the channels is then finished, and the other half goes on at the next scale. The last
+    coupling of a scale changes the half that is finished, given the other.
 
     Args:
         hidden: channels of the networks of the couplings.
@@ -167,7 +168,8 @@ class Flow(nn.Module):
             layers = nn.ModuleList()
             for i in range(count):
                 net = _net(channels // 2, hidden, per * channels // 2, blocks)
-                layers += [InvertibleConv(channels), Coupling(net, i % 2 == 1, change)]
+                flip = (count - i) % 2 == 0  # the last one changes what is then finished, given what goes on
+                layers += [InvertibleConv(channels), Coupling(net, flip, change)]
             self.scales.append(layers)
             channels //= 2
         self.to(memory_format=torch.channels_last)

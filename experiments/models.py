@@ -552,7 +552,7 @@ def choose(p, uniform):
 
 
 def normalizing_flow(
-    steps, *, data=gc.data.mnist, hidden=48, scales=(4, 4), bins=8, batch=16, lr=5e-3, ema=0.998, seed=0
+    steps, *, data=gc.data.mnist, hidden=48, scales=(6, 4), bins=8, batch=16, lr=5e-3, ema=0.998, seed=0
 ):
     """A multi-scale flow of images of 256 grey levels, with uniform dequantization.
 
@@ -742,8 +742,10 @@ TODAY = {"objective": "relativistic", "gamma": 1.0, "lazy": 4, "batch_norm": Fal
 WGAN_GP = {"objective": "wasserstein", "gamma": 10.0, "lazy": 4, "batch_norm": False, "betas": (0.0, 0.9), "lr": 3e-3}
 WGAN = {"objective": "wasserstein", "clip": 0.03, "cosine": False, "k": 5}
 FLOW = {"lr": 4e-3}
+DEEP_PIXELCNN = {"make": partial(gc.nets.PixelCNN, 48, 10), "lr": 5e-3}
 DDPM = {"objective": "v", "times": "both", "lr": 4e-3}
 BETTER_VAE = {"channels": (32, 64), "hidden": 256}
+SMALL_FLOW = {"hidden": 32, "scales": (4, 4)}
 FASHION = {"data": gc.data.fashion_mnist}
 
 PLAN = {  # in this order
@@ -751,8 +753,8 @@ PLAN = {  # in this order
     "DDPM": Entry(diffusion, DDPM, 35_000, 100_000),
     "DCGAN": Entry(adversarial, DCGAN, 80_000, 100_000),
     "VAE": Entry(vae, BETTER_VAE, 55_000, 100_000),
-    "PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelCNN, 64), "lr": 5e-3}, 40_000, 60_000),
-    "normalizing flow": Entry(normalizing_flow, {}, 50_000, 60_000),
+    "PixelCNN": Entry(pixel_by_pixel, DEEP_PIXELCNN, 40_000, 60_000),
+    "normalizing flow": Entry(normalizing_flow, {}, 45_000, 60_000),
     "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),
     "WGAN-GP": Entry(adversarial, WGAN_GP, 60_000, 100_000),
     "gated PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.GatedPixelCNN, 24, 4, 5)}, 30_000, 60_000),
@@ -771,6 +773,6 @@ PLAN = {  # in this order
     "FashionMNIST GAN of today": Entry(adversarial, {**TODAY, **FASHION}, 40_000, 100_000),
     "FashionMNIST VAE": Entry(vae, {**BETTER_VAE, **FASHION}, 40_000, 100_000),
     "FashionMNIST DDPM": Entry(diffusion, {**DDPM, **FASHION}, 30_000, 100_000),
-    "FashionMNIST normalizing flow": Entry(normalizing_flow, FASHION, 20_000, 40_000),
+    "FashionMNIST normalizing flow": Entry(normalizing_flow, {**SMALL_FLOW, **FASHION}, 20_000, 40_000),
     "FashionMNIST PixelCNN": Entry(pixel_by_pixel, {"make": gc.nets.PixelCNN, **FASHION}, 20_000, 60_000),
 }  # fmt: skip

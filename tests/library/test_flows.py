@@ -15,6 +15,8 @@ from gencourse.likelihoods import dequantize
 from gencourse.nets import Coupling, Flow, InvertibleConv, affine, mlp, spline
 from gencourse.nets.flow import MARGIN
 
+torch.distributions.Distribution.set_default_validate_args(True)  # which importing zuko has switched off for all
+
 
 @pytest.fixture(autouse=True)
 def _seed(one_thread):

@@ -116,7 +116,7 @@ REFUSED = {
     "stderr": "import warnings; warnings.warn('mind the gap')",
     "bare image": "import matplotlib.pyplot as plt; plt.plot([1, 2]);",
     "widget": "import ipywidgets; ipywidgets.IntSlider()",
-    "bytes": "print(('x' * 99 + chr(10)) * 31_000)",
+    "bytes": "print(('x' * 99 + chr(10)) * 41_000)",
 }
 
 

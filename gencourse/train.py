@@ -121,7 +121,10 @@ def fit(
 
 def compiled(step, backend="inductor"):
     """The step by ``torch.compile``, several operations in one kernel; as it is where the compiler fails."""
-    return torch._dynamo.config.patch(suppress_errors=True)(torch.compile(step, backend=backend))
+    checks = torch.distributions.Distribution._validate_args
+    fast = torch._dynamo.config.patch(suppress_errors=True)(torch.compile(step, backend=backend))
+    torch.distributions.Distribution.set_default_validate_args(checks)  # torch.compile switches it off for all
+    return fast
 
 
 @contextlib.contextmanager

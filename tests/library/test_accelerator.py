@@ -258,6 +258,8 @@ def test_a_compiled_step_trains_as_the_plain_one():
     torch.testing.assert_close(trained(fast=True), expected, rtol=0, atol=0)  # on the CPU nothing changes
     with pytest.raises(AssertionError):  # a rate that stays as it was compiled would be seen
         torch.testing.assert_close(trained(rate=lambda i: 1.0), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="scale"):  # the checks of arguments, which torch.compile switches off, are on
+        torch.distributions.Normal(0.0, -1.0)
 
 
 @pytest.mark.parametrize("available", [False, True])

@@ -262,6 +262,21 @@ def test_a_compiled_step_trains_as_the_plain_one():
         torch.distributions.Normal(0.0, -1.0)
 
 
+def test_tiny_numbers_are_zero_only_while_training():
+    tiny, seen = torch.full((8,), 1e-30), []
+    assert (tiny * 1e-10).all()  # numbers below 1e-38 are kept
+
+    def step(x):
+        seen.append((tiny * 1e-10).any().item())
+        if x == 1:
+            raise ZeroDivisionError
+        return {"loss": 0.0}
+
+    with pytest.raises(ZeroDivisionError):
+        fit(step, count(), 3, quiet=True)
+    assert (seen == [False, False] or not torch.set_flush_denormal(False)) and (tiny * 1e-10).all()
+
+
 @pytest.mark.parametrize("available", [False, True])
 def test_tf32_only_on_cuda_and_only_while_training(available, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)

@@ -91,9 +91,10 @@ def run(path):
             problems.append(f"{size:,} bytes, at most {rules.MOST_BYTES:,} are allowed")
         if profile() == "laptop" and not problems:
             keep(Path(made) / path.stem, path.parent / "weights", nb)
-    if problems:  # twenty minutes of work are not thrown away
-        path = path.parent / ".refused" / path.name
-        path.parent.mkdir(exist_ok=True)
+        if problems:  # twenty minutes of work are not thrown away
+            path = path.parent / ".refused" / path.name
+            shutil.copytree(made, path.parent, dirs_exist_ok=True)
+    if problems:
         problems.append(f"The run itself is kept in {path.parent.name}/{path.name}, beside the notebooks.")
     path.write_text(nbformat.writes(nb) + "\n", encoding="utf-8")
     return problems

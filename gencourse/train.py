@@ -129,10 +129,7 @@ def compiled(step, backend="inductor"):
 
 @contextlib.contextmanager
 def _fast_arithmetic():
-    """Let CUDA multiply float32 matrices in TF32, and a CPU take numbers below 1e-38, which it is slow with, for 0.
-
-    The gradients of a flow held so many of them that a step took 360 ms in place of 130.
-    """
+    """Let CUDA multiply float32 matrices in TF32, and a CPU take numbers below 1e-38, which it is slow with, for 0."""
     before = torch.get_float32_matmul_precision()
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")

@@ -1,8 +1,10 @@
-"""From noise to samples: ancestral sampling, DDIM, guidance, and Euler's method on straight paths.
+"""From noise to samples: ancestral sampling, DDIM, guidance, Euler's method on straight paths, Langevin dynamics.
 
 A sampler is a generator that yields each state as soon as it has it, without gradients. Of the schedule it reads
 ``alpha_bar`` only, once, into Python's numbers: on an accelerator no step waits for a number to come back.
 """
+
+from functools import partial
 
 import torch
 
@@ -189,4 +191,110 @@ def euler(velocity, x: torch.Tensor, steps):
         dx_dt = velocity(x, torch.full((len(x),), i / steps, device=x.device, dtype=x.dtype))
         require_same_shape("velocity(x, t)", dx_dt, "x", x)
         x = x + dx_dt / steps
+        yield x
+
+
+@torch.no_grad()
+def langevin(score, x: torch.Tensor, steps, eta, *, generator=None):
+    """Langevin dynamics, x <- x + eta score(x) + sqrt(2 eta) z with z ~ N(0, I): samples of p from grad log p.
+
+    A generator of the states after each step, without gradients. The size of the steps leaves an error: for a Gaussian
+    of variance s^2 the stationary variance is s^2 / (1 - eta / (2 s^2)), and for eta >= 2 s^2 it runs away.
+
+    Args:
+        score: x -> grad log p(x), same shape as x: minus the slope of an energy.
+        x: where to begin, (B, ...).
+        steps: how many.
+        eta: their size, positive, in the square of the units of x.
+        generator: a torch.Generator for z; default the global one.
+
+    Returns:
+        A generator of ``steps`` tensors (B, ...).
+
+    Raises:
+        ValueError: when the first state is asked for, if ``eta`` is not positive, or ``score`` returns another shape.
+
+    Source: Roberts & Tweedie (1996), https://projecteuclid.org/euclid.bj/1178291835.
+
+    >>> *_, x = langevin(lambda x: -x, torch.zeros(10_000), 100, 1.0, generator=torch.Generator().manual_seed(0))
+    >>> round(x.var().item(), 1)     # 1 / (1 - 0.5)
+    2.0
+    """
+    require(eta > 0, "eta", eta, "positive")
+    for _ in range(steps):
+        slope = score(x)
+        require_same_shape("score(x)", slope, "x", x)
+        x = _add_noise(x + eta * slope, 2 * eta, generator)
+        yield x
+
+
+@torch.no_grad()
+def annealed_langevin(score, x: torch.Tensor, sigmas, steps, *, size=0.1, generator=None):
+    """Langevin dynamics down a ladder of noise: ``steps`` steps of size ``size`` sigma^2 for each sigma in turn.
+
+    A generator of the states after each sigma, without gradients.
+
+    Args:
+        score: (x, sigma) -> grad log p_sigma(x), same shape as x, where p_sigma is the density of data plus noise of
+            standard deviation sigma, a number.
+        x: where to begin, (B, ...): noise of the first sigma.
+        sigmas: numbers, falling.
+        steps: how many for each sigma.
+        size: of a step, in units of sigma^2.
+        generator: a torch.Generator; default the global one.
+
+    Returns:
+        A generator of as many tensors (B, ...) as there are sigmas.
+
+    Source: Song & Ermon (2019), https://arxiv.org/abs/1907.05600, algorithm 1; its step is alpha_i / 2 here.
+
+    >>> wide = lambda x, sigma: -x / (1 + sigma**2)     # data from N(0, 1)
+    >>> x = 10 * torch.randn(10_000, generator=torch.Generator().manual_seed(0))
+    >>> *_, x = annealed_langevin(wide, x, [10, 3, 1], 100, generator=torch.Generator().manual_seed(1))
+    >>> round(x.std().item(), 1)     # sqrt(1 + 1)
+    1.4
+    """
+    for sigma in sigmas:
+        *_, x = langevin(partial(score, sigma=sigma), x, steps, size * sigma**2, generator=generator)
+        yield x
+
+
+@torch.no_grad()
+def predictor_corrector(predict, x_T: torch.Tensor, schedule, *, steps=50, corrections=1, size=0.1, generator=None):
+    """Ancestral sampling with Langevin steps at each level of noise in between.
+
+    After each step of :func:`ddpm` to a time s > 0 come ``corrections`` steps of :func:`langevin` with the score
+    -eps / sqrt(1 - alpha_bar_s), of size ``size`` (1 - alpha_bar_s). So the network is evaluated ``steps`` +
+    ``corrections`` (steps - 1) times.
+
+    Args:
+        predict, x_T, schedule, steps, generator: as in :func:`ddpm`.
+        corrections: how many Langevin steps after each step.
+        size: of a Langevin step, relative to the variance of the noise.
+
+    Returns:
+        A generator of ``steps`` tensors (B, ...), x_0 last, in the units of the data.
+
+    Raises:
+        ValueError: when the first state is asked for, if ``steps`` is not in 1..T or ``predict`` returns another shape.
+
+    Source: Song et al. (2021), https://arxiv.org/abs/2011.13456, algorithm 5, with a size of the step that is fixed.
+
+    >>> from gencourse.diffusion import linear_schedule
+    >>> asked = []
+    >>> zero = lambda x, t: asked.append(t.tolist()) or torch.zeros_like(x)
+    >>> *path, x0 = predictor_corrector(zero, torch.randn(1, 2), linear_schedule(), steps=3, corrections=1)
+    >>> asked, len(path)
+    ([[1000], [667], [667], [333], [333]], 2)
+    """
+    alpha_bar, pairs = _timeline(schedule, steps)
+    x = x_T
+    for t, s in pairs:
+        x0, _ = _predict_x0_and_eps(predict, x, t, alpha_bar[t], True)
+        weight_x0, weight_x_t, sigma2 = posterior_coefficients(alpha_bar[s], alpha_bar[t])
+        x = _add_noise(weight_x0 * x0 + weight_x_t * x, sigma2 if s > 0 else 0, generator)
+        if s > 0 and corrections:
+            at, sigma = torch.full((len(x),), s, device=x.device), (1 - alpha_bar[s]) ** 0.5
+            score = lambda x, at=at, sigma=sigma: -predict(x, at) / sigma
+            *_, x = langevin(score, x, corrections, size * sigma**2, generator=generator)
         yield x

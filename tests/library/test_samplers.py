@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from twins import every_check_fails, must_fail
 
 from gencourse.diffusion import linear_schedule
-from gencourse.samplers import ddim, ddpm, euler, guided
+from gencourse.samplers import annealed_langevin, ddim, ddpm, euler, guided, langevin, predictor_corrector
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 M, S, N = 0.4, 0.3, 20_000  # data from N(M, S^2), and how many samples are drawn
@@ -217,10 +217,17 @@ def test_no_gradients_inside_and_gradients_outside():
     net, inside = torch.nn.Linear(2, 2), []
     predict = lambda x, *_: inside.append(torch.is_grad_enabled()) or net(x)
     x, schedule = torch.randn(3, 2, requires_grad=True), linear_schedule(5)
-    for states in (ddpm(predict, x, schedule), ddim(predict, x, schedule, steps=5), euler(predict, x, 5)):
+    for states in (
+        ddpm(predict, x, schedule),
+        ddim(predict, x, schedule, steps=5),
+        euler(predict, x, 5),
+        langevin(predict, x, 5, 0.1),
+        annealed_langevin(lambda x, sigma: predict(x), x, [2.0, 1.0, 0.5, 0.2, 0.1], 1),
+        predictor_corrector(predict, x, schedule, steps=3),
+    ):
         for state in states:
             assert torch.is_grad_enabled() and not state.requires_grad
-    assert inside == [False] * 15
+    assert inside == [False] * 30
 
 
 # ---- guidance and Euler's method ----
@@ -283,6 +290,86 @@ def test_euler():
     must_fail(check_euler, lambda v, x, steps: euler(v, x, steps + 1))
 
 
+# ---- Langevin dynamics ----
+
+
+def check_langevin(f):
+    """The law after any number of steps is known for a Gaussian, N(M, S^2): mean and variance follow two recursions."""
+    for eta in (0.02, 0.09, 0.15):
+        mean, var, shrink = 0.0, 1.0, 1 - eta / S**2
+        for i, x in enumerate(f(lambda x: (M - x) / S**2, X_T, 60, eta, generator=seeded())):
+            mean, var = M + shrink * (mean - M), shrink**2 * var + 2 * eta
+            if i in (0, 5, 59):
+                check_law(x, mean, math.sqrt(var))
+        assert i == 59
+        assert var == pytest.approx(S**2 / (1 - eta / (2 * S**2)), rel=1e-6)
+
+
+def test_langevin():
+    check_langevin(langevin)
+    must_fail(check_langevin, lambda score, x, n, eta, **k: langevin(lambda x: -score(x), x, n, eta, **k))
+    must_fail(check_langevin, lambda score, x, n, eta, **k: langevin(lambda x: score(x) / 2, x, n, eta, **k))
+    must_fail(check_langevin, lambda score, x, n, eta, **k: langevin(lambda x: 2 * score(x), x, n, eta / 2, **k))
+    *_, away = langevin(lambda x: (M - x) / S**2, X_T, 60, 2.1 * S**2, generator=seeded())
+    assert away.std() > 100
+
+
+FAR = MixtureSameFamily(Categorical(torch.tensor([0.2, 0.8]).double()), Normal(torch.tensor([-4.0, 4.0]).double(), 0.5))
+
+
+def far_score(x, sigma):
+    """Of the mixture FAR blurred with sigma."""
+    parts = FAR.component_distribution
+    logs = Normal(parts.mean, (parts.stddev**2 + sigma**2).sqrt()).log_prob(x) + FAR.mixture_distribution.logits
+    return (logs.softmax(1) * (parts.mean - x) / (parts.stddev**2 + sigma**2)).sum(1, keepdim=True)
+
+
+def check_annealed(f):
+    """It finds the shares of two far heaps, which Langevin dynamics with little noise does not; and their width."""
+    ladder = torch.logspace(1, -1.3, 20).tolist()
+    states = list(f(far_score, 10 * X_T[:4000], ladder, 60, generator=seeded()))
+    assert len(states) == 20
+    assert abs((states[-1] < 0).double().mean() - 0.2) < 0.04
+    assert abs(states[-1].abs().std() - 0.5) < 0.05
+    assert 5 < states[0].std() < 15
+
+
+def test_annealed_langevin():
+    check_annealed(annealed_langevin)
+    must_fail(check_annealed, lambda score, x, ladder, *a, **k: annealed_langevin(score, x, ladder[-5:] * 4, *a, **k))
+    must_fail(
+        check_annealed, lambda score, *a, **k: annealed_langevin(lambda x, sigma: sigma * score(x, sigma), *a, **k)
+    )
+
+
+def check_corrector(f):
+    """Without corrections it is ddpm; with them the law is known for data from a Gaussian, N(M, S^2)."""
+    x = normal(3, 1, 2, 2)
+    ours = list(f(network, x, linear_schedule(), steps=10, corrections=0, generator=seeded()))
+    assert_close(ours, list(ddpm(network, x, linear_schedule(), steps=10, generator=seeded())), rtol=0, atol=0)
+    size, steps = 0.3, 10
+    mean, var = 0.0, 1.0
+    states = f(best, X_T, SCHEDULE, steps=steps, corrections=2, size=size, generator=seeded())
+    for (t, s), x in zip(itertools.pairwise(times_of(steps)), states, strict=True):
+        a_t, a_s = float(SCHEDULE.alpha_bar[t]), float(SCHEDULE.alpha_bar[s])
+        v_t, v_s = a_t * S**2 + 1 - a_t, a_s * S**2 + 1 - a_s
+        keep, beta = a_t**0.5 * S**2 / v_t, 1 - a_t / a_s
+        to_x0, to_x = a_s**0.5 * beta / (1 - a_t), (1 - beta) ** 0.5 * (1 - a_s) / (1 - a_t)
+        gain = to_x0 * keep + to_x
+        mean = a_s**0.5 * M + gain * (mean - a_t**0.5 * M)
+        var = gain**2 * var + ((1 - a_s) / (1 - a_t) * beta if s > 0 else 0)
+        for _ in range(2 if s > 0 else 0):
+            eta = size * (1 - a_s)
+            mean, var = a_s**0.5 * M + (1 - eta / v_s) * (mean - a_s**0.5 * M), (1 - eta / v_s) ** 2 * var + 2 * eta
+        check_law(x, mean, math.sqrt(var))
+
+
+def test_predictor_corrector():
+    check_corrector(predictor_corrector)
+    must_fail(check_corrector, lambda *a, corrections, **k: predictor_corrector(*a, corrections=corrections // 2, **k))
+    must_fail(check_corrector, lambda *a, size=0.1, **k: predictor_corrector(*a, size=2 * size, **k))
+
+
 # ---- what would be wrong in silence ----
 
 X, TEN = torch.ones(3, 2), linear_schedule(10)
@@ -299,8 +386,13 @@ X, TEN = torch.ones(3, 2), linear_schedule(10)
         lambda: ddim(lambda x, t: x[:, :1], X, TEN, steps=2),
         lambda: euler(lambda x, t: x[:1], X, 2),
         lambda: euler(lambda x, t: x, X, 0),
+        lambda: langevin(lambda x: x, X, 5, 0.0),
+        lambda: langevin(lambda x: x[:1], X, 5, 0.1),
+        lambda: annealed_langevin(lambda x, sigma: x[:1], X, [1.0], 5),
+        lambda: predictor_corrector(network, X, TEN, steps=11),
+        lambda: predictor_corrector(lambda x, t: x[:1], X, TEN, steps=2),
     ],
-    ids=range(8),
+    ids=range(13),
 )
 def test_refused(states):
     with pytest.raises(ValueError, match="must be"):
@@ -310,5 +402,11 @@ def test_refused(states):
 def test_an_accelerator_is_not_waited_for():
     """On the meta device there are no values: whoever looks at one fails."""
     x, predict = X.to("meta"), lambda x, t: x * t[:, None]
-    for states in (ddpm(predict, x, TEN), ddim(predict, x, TEN, steps=5, eta=1.0), euler(predict, x, 5)):
+    for states in (
+        ddpm(predict, x, TEN),
+        ddim(predict, x, TEN, steps=5, eta=1.0),
+        euler(predict, x, 5),
+        annealed_langevin(lambda x, sigma: -x / sigma, x, [2.0, 1.0], 3),
+        predictor_corrector(predict, x, TEN, steps=5),
+    ):
         assert all(state.shape == x.shape for state in states)

@@ -548,6 +548,80 @@ def choose(p, uniform):
     return (p.cumsum(1) <= uniform[:, None]).sum(1).clamp(max=p.shape[1] - 1)
 
 
+# ---- energies ----
+
+
+class Chains(nn.Module):
+    """A replay buffer: images in [-1, 1] that go on from one training step to the next, kept in checkpoints."""
+
+    def __init__(self, size, shape, share):
+        super().__init__()
+        self.register_buffer("x", 2 * torch.rand(size, *shape) - 1)
+        self.share = share
+
+    def take(self, count):
+        """Some chains, and where they lie; a few start afresh from uniform noise."""
+        places = torch.randint(len(self.x), (count,), device=self.x.device)
+        fresh = torch.rand(count, 1, 1, 1, device=self.x.device) < self.share
+        return torch.where(fresh, 2 * torch.rand_like(self.x[:count]) - 1, self.x[places]), places
+
+    def put(self, x, places):
+        self.x[places] = x
+
+
+def roll_down(net, x, steps, size=10.0, limit=0.03, noise=0.005, randn=torch.randn_like):
+    """Steps against the slope of the energy, at most ``limit`` in each pixel, with little noise, within [-1, 1]."""
+    for _ in range(steps):
+        x = (x + noise * randn(x)).clamp(-1, 1).requires_grad_()
+        with torch.enable_grad():
+            slope = torch.autograd.grad(net(x).sum(), x)[0]
+        x = (x - size * slope.clamp(-limit, limit)).clamp(-1, 1).detach()
+    return x
+
+
+def energy(
+    steps, *, data=gc.data.mnist, channels=(32, 64), walk=20, leash=0.1, chains=5000, share=0.05, batch=64, lr=1e-3,
+    ema=0.998, seed=0,
+):  # fmt: skip
+    """An energy network of digits, with a replay buffer.
+
+    Args:
+        walk: how far the chains go in each training step.
+        leash: weight of the squared energies of data and chains.
+        chains: how many there are in the buffer.
+        share: of those that start afresh whenever they are taken.
+    """
+    device = gc.device()
+    gc.seed_everything(seed)
+    images = data("train", device)
+    shape = tuple(images.x.shape[1:])
+    net = gc.nets.DCGANDiscriminator(channels, shape, batch_norm=False).to(device)
+    learner = Learner(net, Adam(net.parameters(), lr, betas=(0.0, 0.99), fused=True), steps, ema)
+    best, buffer = learner.best, Chains(chains, shape, share).to(device)
+
+    def step(x):
+        start, places = buffer.take(len(x))
+        net.requires_grad_(False)  # saves their gradients while the chains walk
+        negatives = roll_down(net, start, walk)
+        net.requires_grad_(True)
+        buffer.put(negatives, places)
+        of_data, of_chains = net(torch.cat([x + 0.005 * torch.randn_like(x), negatives])).chunk(2)
+        loss = (of_data - of_chains).mean() + leash * (of_data.square() + of_chains.square()).mean()
+        learner.learn(loss)
+        return {"E of data": of_data.mean(), "E of samples": of_chains.mean()}
+
+    def sample(count, generator, walk=400):
+        """Chains that start at uniform noise."""
+        start = 2 * random_numbers(torch.rand, generator, count, *shape) - 1
+        one = lambda x, rows: roll_down(best, x, walk, randn=BlockNoise(rows, generator.initial_seed()))
+        return in_parts(one, start, torch.arange(count))
+
+    quality = fid_quality(partial(sample, walk=100), data, sample)
+    about = {"data": images.name, "samples": "chains of 400 steps from noise; of 100 for the curve"}
+    stream, state = gc.batches(images.x, batch, seed), {**learner.state, "buffer": buffer}
+    return Training(step, stream, state, {"net": best}, sample, *quality, about)
+
+
 # ---- normalizing flows ----
 
 
@@ -755,6 +829,7 @@ PLAN = {  # in this order
     "VAE": Entry(vae, BETTER_VAE, 55_000, 100_000),
     "PixelCNN": Entry(pixel_by_pixel, DEEP_PIXELCNN, 40_000, 60_000),
     "normalizing flow": Entry(normalizing_flow, {}, 45_000, 60_000),
+    "energy network": Entry(energy, {}, 12_000, 60_000),
     "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),
     "WGAN-GP": Entry(adversarial, WGAN_GP, 60_000, 100_000),
     "gated PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.GatedPixelCNN, 24, 4, 5)}, 30_000, 60_000),

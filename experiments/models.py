@@ -52,11 +52,19 @@ class Training:
 # ---- what the families share ----
 
 
-def warm_up_and_cosine(optimizer, steps, warm_up=0.05):
-    """A scheduler: the rate rises for a twentieth of the steps, and falls along a cosine to 0 in the rest."""
+def warm_up_and_cosine(optimizer, steps, warm_up=0.05, cycles=(1,)):
+    """A scheduler: the rate rises for a twentieth of the steps, and falls along a cosine to 0 in the rest.
+
+    Several cycles, given by their relative lengths, do this one after the other.
+    """
 
     def factor(i):
-        share = (i + 1) / (steps + 1)
+        share = (i + 1) / (steps + 1) * sum(cycles)
+        for length in cycles:
+            if share <= length:
+                break
+            share -= length
+        share /= length
         return min(share / warm_up, 0.5 + 0.5 * math.cos(math.pi * max(share - warm_up, 0) / (1 - warm_up)))
 
     return LambdaLR(optimizer, factor)
@@ -73,8 +81,9 @@ def clipped_update(optimizer, loss):
 class Learner:
     """A network with its optimizer, the cycle of its rate, and the average of its weights, which is what is kept."""
 
-    def __init__(self, net, optimizer, steps, ema):
-        self.average, self.optimizer, self.scheduler = gc.ema(net, ema), optimizer, warm_up_and_cosine(optimizer, steps)
+    def __init__(self, net, optimizer, steps, ema, cycles=(1,)):
+        self.average, self.optimizer = gc.ema(net, ema), optimizer
+        self.scheduler = warm_up_and_cosine(optimizer, steps, cycles=cycles)
         self.net, self.best = net, self.average.module.requires_grad_(False)
         self.state = {"net": net, "average": self.average, "optimizer": optimizer, "scheduler": self.scheduler}
 
@@ -668,11 +677,12 @@ def normalizing_flow(
 # ---- one pixel, or one character, after another ----
 
 
-def pixel_by_pixel(steps, make, *, data=gc.data.mnist, dynamic=True, batch=16, lr=1e-2, ema=0.998, seed=0):
+def pixel_by_pixel(steps, make, *, data=gc.data.mnist, dynamic=True, batch=16, lr=1e-2, ema=0.998, cycles=(1,), seed=0):
     """PixelCNNs and PixelRNNs of binarized images.
 
     Args:
         make: a function that makes the network.
+        cycles: relative lengths of the cycles of the rate, each from a rise to 0.
     """
     gc.seed_everything(seed)
     net = make().to(gc.device())
@@ -680,7 +690,7 @@ def pixel_by_pixel(steps, make, *, data=gc.data.mnist, dynamic=True, batch=16, l
     def nats(net, x, y=None):
         return -gc.likelihoods.bernoulli_log_prob(net(x).float(), x)
 
-    return likelihood_training(steps, net, nats, draw, data, dynamic, batch, lr, 0.0, ema, seed)
+    return likelihood_training(steps, net, nats, draw, data, dynamic, batch, lr, 0.0, ema, seed, cycles)
 
 
 def gpt_on_pixels(steps, *, width=64, heads=4, layers=4, batch=16, lr=4e-3, ema=0.998, seed=0):
@@ -701,12 +711,12 @@ def gpt_on_pixels(steps, *, width=64, heads=4, layers=4, batch=16, lr=4e-3, ema=
     return likelihood_training(steps, net, nats, pixels, gc.data.mnist, True, batch, lr, 0.1, ema, seed)
 
 
-def likelihood_training(steps, net, nats, pixels, data, dynamic, batch, lr, weight_decay, ema, seed):
+def likelihood_training(steps, net, nats, pixels, data, dynamic, batch, lr, weight_decay, ema, seed, cycles=(1,)):
     """The training of a network of binary images whose loss is ``nats(net, x, y)``, and that ``pixels`` samples."""
     images = data("train", gc.device())
     stream, to_bits = batches_of_bits(images, batch, dynamic, seed)
     optimizer = AdamW(net.parameters(), lr, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True)
-    learner = Learner(net, optimizer, steps, ema)
+    learner = Learner(net, optimizer, steps, ema, cycles)
     best = learner.best
 
     def step(batch):
@@ -816,7 +826,7 @@ TODAY = {"objective": "relativistic", "gamma": 1.0, "lazy": 4, "batch_norm": Fal
 WGAN_GP = {"objective": "wasserstein", "gamma": 10.0, "lazy": 4, "batch_norm": False, "betas": (0.0, 0.9), "lr": 3e-3}
 WGAN = {"objective": "wasserstein", "clip": 0.03, "cosine": False, "k": 5}
 FLOW = {"lr": 4e-3}
-DEEP_PIXELCNN = {"make": partial(gc.nets.PixelCNN, 48, 10), "lr": 5e-3}
+WIDE_PIXELCNN = {"make": partial(gc.nets.PixelCNN, 64), "lr": 5e-3, "cycles": (4, 1, 3)}
 DDPM = {"objective": "v", "times": "both", "lr": 4e-3}
 BETTER_VAE = {"channels": (32, 64), "hidden": 256}
 SMALL_FLOW = {"hidden": 32, "scales": (4, 4)}
@@ -827,7 +837,7 @@ PLAN = {  # in this order
     "DDPM": Entry(diffusion, DDPM, 35_000, 100_000),
     "DCGAN": Entry(adversarial, DCGAN, 80_000, 100_000),
     "VAE": Entry(vae, BETTER_VAE, 55_000, 100_000),
-    "PixelCNN": Entry(pixel_by_pixel, DEEP_PIXELCNN, 40_000, 60_000),
+    "PixelCNN": Entry(pixel_by_pixel, WIDE_PIXELCNN, 80_000, 80_000),
     "normalizing flow": Entry(normalizing_flow, {}, 45_000, 60_000),
     "energy network": Entry(energy, {}, 12_000, 60_000),
     "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),

@@ -194,7 +194,8 @@ def test_a_checkpoint_knows_what_it_belongs_to(tmp_path, monkeypatch):
 def test_a_recipe_says_all_options():
     entry = models.Entry(models.pixel_by_pixel, {"make": partial(gc.nets.PixelRNN, "row", hidden=8)}, 1, 1)
     assert entry.recipe() == (
-        "pixel_by_pixel(make=PixelRNN(row, hidden=8), data=mnist, dynamic=True, batch=16, lr=0.01, ema=0.998, seed=0)"
+        "pixel_by_pixel(make=PixelRNN(row, hidden=8), data=mnist, dynamic=True, batch=16, lr=0.01, ema=0.998, "
+        "cycles=(1,), seed=0)"
     )
 
 

@@ -167,8 +167,8 @@ def relativistic_discriminator_loss(real_logits: torch.Tensor, fake_logits: torc
     """What D minimizes in a relativistic GAN: -log sigmoid(l(x) - l(G(z))), l the logit of D, in nats; (B,).
 
     D no longer says whether one sample is data, but which of two is. Only differences count: there is no threshold that
-    a sample has to pass, and a constant added to l changes nothing. The pairs are random: x and z are independent.
-    Under assumptions the landscape of this loss is free of the bad basins that the plain loss has (Sun et al., 2020).
+    a sample has to pass, and a constant added to l changes nothing. For pairs that stay together the landscape has none
+    of the bad basins of the plain loss (Sun et al., 2020); for pairs drawn afresh, as usual, that does not hold.
 
     Args:
         real_logits: logits of D on data, shape (B,) or (B, 1).

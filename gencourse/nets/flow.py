@@ -155,14 +155,15 @@ class Flow(nn.Module):
         steps: at each scale; H and W must be divisible by 2 as often as there are scales.
         bins: of the splines; 0 for affine couplings.
         blocks: residual blocks in each network.
+        logit: whether images are in (0, 1); else they are real numbers, and go into the first scale as they are.
 
     Source: after Kingma & Dhariwal (2018), https://arxiv.org/abs/1807.03039, and Durkan et al. (2019).
     """
 
-    def __init__(self, hidden=64, steps=(4, 4), bins=8, blocks=1):
+    def __init__(self, hidden=64, steps=(4, 4), bins=8, blocks=1, logit=True):
         super().__init__()
         change, per = (spline, 3 * bins - 1) if bins else (affine, 2)
-        self.scales, channels = nn.ModuleList(), 1
+        self.logit, self.scales, channels = logit, nn.ModuleList(), 1
         for count in steps:
             channels *= 4
             layers = nn.ModuleList()
@@ -175,9 +176,11 @@ class Flow(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x):
-        y = MARGIN + (1 - 2 * MARGIN) * x
-        log_det = (math.log((1 - 2 * MARGIN) / 3) - y.log() - (1 - y).log()).flatten(1).sum(1)
-        x, done = y.logit() / 3, []
+        log_det, done = x.new_zeros(len(x)), []
+        if self.logit:
+            y = MARGIN + (1 - 2 * MARGIN) * x
+            log_det = (math.log((1 - 2 * MARGIN) / 3) - y.log() - (1 - y).log()).flatten(1).sum(1)
+            x = y.logit() / 3
         for layers in self.scales:
             x = pixel_unshuffle(x, 2)
             for layer in layers:
@@ -188,7 +191,7 @@ class Flow(nn.Module):
         return torch.cat([*done, x.flatten(1)], 1), log_det
 
     def inverse(self, z, shape=(28, 28)):
-        """z (B, H W) -> images (B, 1, H, W) in (0, 1)."""
+        """z (B, H W) -> images (B, 1, H, W)."""
         sides = [(shape[0] >> i, shape[1] >> i) for i in range(1, len(self.scales) + 1)]
         sizes = [h * w * 2 ** (i + 1) for i, (h, w) in enumerate(sides)]
         *done, x = z.split([*sizes, z.shape[1] - sum(sizes)], 1)
@@ -198,9 +201,9 @@ class Flow(nn.Module):
             for layer in reversed(layers):
                 x = layer.inverse(x)
             x = pixel_shuffle(x, 2)
-        return (((3 * x).sigmoid() - MARGIN) / (1 - 2 * MARGIN)).clamp(0, 1)
+        return (((3 * x).sigmoid() - MARGIN) / (1 - 2 * MARGIN)).clamp(0, 1) if self.logit else x
 
     def log_prob(self, x):
-        """The log-density of images in (0, 1), in nats, (B,)."""
+        """The log-density of images, in nats, (B,)."""
         z, log_det = self(x)
         return log_det - 0.5 * (z.square() + math.log(2 * math.pi)).sum(1)

@@ -220,9 +220,10 @@ class WrongSign(Flow):
         return super().log_prob(x) - 2 * self(x)[1]
 
 
+@pytest.mark.parametrize("logit", [True, False])
 @pytest.mark.parametrize("bins", [0, 5])
-def test_flow(bins):
-    check_flow(lambda: Flow(8, (2, 1), bins))
+def test_flow(bins, logit):
+    check_flow(lambda: Flow(8, (2, 1), bins, logit=logit))
 
 
 test_broken_flows = every_check_fails({
@@ -234,6 +235,8 @@ test_broken_flows = every_check_fails({
 def test_a_flow_draws_images_of_its_own_size():
     images = Flow(8, (1, 1), 4).inverse(torch.randn(3, 784))
     assert images.shape == (3, 1, 28, 28) and images.min() >= 0 and images.max() <= 1
+    numbers = Flow(8, (1, 1), 4, logit=False).inverse(torch.randn(3, 784))
+    assert numbers.shape == (3, 1, 28, 28) and numbers.min() < 0  # without the logit they are any real numbers
 
 
 # ---- levels ----

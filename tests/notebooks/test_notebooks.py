@@ -36,6 +36,22 @@ def test_sources_and_exercises_keep_the_conventions(path):
     assert rules.source_problems(nb) + rules.exercise_problems(nb) == []
 
 
+def lost_references(nb):
+    """References to theorems, exercises and equations of another page, which JupyterLab cannot resolve."""
+    source = "\n".join(rules.text(found["source"]) for found in nb["cells"])
+    places = set(re.findall(r":label: (\S+)|^\$\$ \((\S+)\)", source, re.MULTILINE))
+    asked = re.findall(r"\{(?:eq|ref|prf:ref)\}`(?:[^`<]*<)?([^`>]+)>?`", source)
+    return sorted(set(asked) - {name for found in places for name in found})
+
+
+@each_notebook
+def test_references_stay_on_the_page(path):
+    nb = solving.read(path)
+    assert lost_references(nb) == []
+    nb["cells"][0]["source"] = "See {prf:ref}`thm-of-another-page`."
+    assert lost_references(nb) == ["thm-of-another-page"]
+
+
 @each_notebook
 def test_each_notebook_opens_elsewhere(path):
     """The first code cell installs the course where it is missing, and nothing here; the links name this notebook."""

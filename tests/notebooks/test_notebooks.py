@@ -39,7 +39,7 @@ def test_sources_and_exercises_keep_the_conventions(path):
 def lost_references(nb):
     """References to theorems, exercises and equations of another page, which JupyterLab cannot resolve."""
     source = "\n".join(rules.text(found["source"]) for found in nb["cells"])
-    places = set(re.findall(r":label: (\S+)|^\$\$ \((\S+)\)", source, re.MULTILINE))
+    places = set(re.findall(r":label: (\S+)|\$\$ \((\S+)\)$", source, re.MULTILINE))
     asked = re.findall(r"\{(?:eq|ref|prf:ref)\}`(?:[^`<]*<)?([^`>]+)>?`", source)
     return sorted(set(asked) - {name for found in places for name in found})
 

@@ -674,54 +674,35 @@ def normalizing_flow(
     return Training(step, stream, state, {"net": best}, sample, quality, partial(quality, MANY), about)
 
 
-class Hills(nn.Module):
-    """A flow of vectors z whose prior has a Gaussian for each class, with a mean that is learned; one for all at 0."""
-
-    def __init__(self, flow, classes, size=784):
-        super().__init__()
-        self.flow = flow
-        self.means = nn.Parameter(torch.zeros(classes, size)) if classes else None
-
-    def log_prob(self, x, y):
-        """The log-density of images x, (B,), given their classes y, (B,)."""
-        z, log_det = self.flow(x)
-        if self.means is not None:
-            z = z - self.means[y]
-        return log_det - 0.5 * (z.square() + math.log(2 * math.pi)).sum(1)
-
-    def inverse(self, z, y):
-        """z (B, size) -> images of the classes y."""
-        return self.flow.inverse(z if self.means is None else z + self.means[y])
-
-
 def smooth_flow(
-    steps, *, data=gc.data.mnist, noise=0.3, hidden=48, scales=(4, 4), bins=8, classes=0, batch=32, lr=3e-3, ema=0.998,
-    seed=0,
+    steps, *, data=gc.data.mnist, noise=0.3, hidden=48, scales=(4, 4), bins=8, classes=0, temperature=1.0, batch=32,
+    lr=3e-3, ema=0.998, seed=0,
 ):  # fmt: skip
     """A flow of images in [-1, 1] with Gaussian noise added; its samples are denoised by its own score.
 
     Args:
         noise: its standard deviation.
         classes: of the prior, each with a mean of its own; 0 for one Gaussian.
+        temperature: of the prior for samples.
 
     Source: Zhai et al. (2024), https://arxiv.org/abs/2412.06329, with couplings in place of their Transformers.
     """
     device = gc.device()
     gc.seed_everything(seed)
     images = data("train", device)
-    net = Hills(gc.nets.Flow(hidden, scales, bins, logit=False), classes).to(device)
+    net = gc.nets.Flow(hidden, scales, bins, logit=False, classes=classes).to(device)
     learner = Learner(net, Adam(net.parameters(), lr, betas=(0.9, 0.99), fused=True), steps, ema)
     best = learner.best
 
     def step(batch):
         x, y = batch
-        nats = -net.log_prob(x + noise * torch.randn_like(x), y).mean() / x[0].numel()
+        nats = -net.log_prob(x + noise * torch.randn_like(x), y if classes else None).mean() / x[0].numel()
         learner.learn(nats, clipped_update)
         return {"nats/dim": nats}
 
     def clean(z, y):
         with torch.no_grad():
-            x = best.inverse(z, y).clamp(-3, 3)
+            x = best.inverse(temperature * z, y=y).clamp(-3, 3)
         x.requires_grad_()
         (score,) = torch.autograd.grad(best.log_prob(x, y).sum(), x)
         return (x.detach() + noise**2 * score).clamp(-1, 1)
@@ -731,8 +712,7 @@ def smooth_flow(
 
     quality = fid_quality(sample, data)
     stream, state = gc.batches((images.x, images.y), batch, seed), learner.state
-    networks = {"net": best if classes else best.flow}
-    return Training(step, stream, state, networks, sample, *quality, {"data": images.name, "noise": noise})
+    return Training(step, stream, state, {"net": best}, sample, *quality, {"data": images.name, "noise": noise})
 
 
 # ---- one pixel, or one character, after another ----
@@ -901,7 +881,7 @@ PLAN = {  # in this order
     "PixelCNN": Entry(pixel_by_pixel, WIDE_PIXELCNN, 80_000, 80_000),
     "normalizing flow": Entry(normalizing_flow, {}, 45_000, 60_000),
     "smooth flow": Entry(smooth_flow, {}, 25_000, 60_000),
-    "smooth flow by class": Entry(smooth_flow, {"classes": 10}, 40_000, 60_000),
+    "smooth flow by class": Entry(smooth_flow, {"classes": 10, "temperature": 0.7}, 40_000, 60_000),
     "energy network": Entry(energy, {}, 12_000, 60_000),
     "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),
     "WGAN-GP": Entry(adversarial, WGAN_GP, 60_000, 100_000),

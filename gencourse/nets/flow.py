@@ -156,11 +156,13 @@ class Flow(nn.Module):
         bins: of the splines; 0 for affine couplings.
         blocks: residual blocks in each network.
         logit: whether images are in (0, 1); else they are real numbers, and go into the first scale as they are.
+        classes: 0 for one Gaussian around 0 as prior; else that many, each around a learned mean of its own.
+        size: H W, needed for these means.
 
     Source: after Kingma & Dhariwal (2018), https://arxiv.org/abs/1807.03039, and Durkan et al. (2019).
     """
 
-    def __init__(self, hidden=64, steps=(4, 4), bins=8, blocks=1, logit=True):
+    def __init__(self, hidden=64, steps=(4, 4), bins=8, blocks=1, logit=True, classes=0, size=784):
         super().__init__()
         change, per = (spline, 3 * bins - 1) if bins else (affine, 2)
         self.logit, self.scales, channels = logit, nn.ModuleList(), 1
@@ -173,6 +175,7 @@ class Flow(nn.Module):
                 layers += [InvertibleConv(channels), Coupling(net, flip, change)]
             self.scales.append(layers)
             channels //= 2
+        self.means = nn.Parameter(torch.zeros(classes, size)) if classes else None
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x):
@@ -190,8 +193,9 @@ class Flow(nn.Module):
             done.append(finished.flatten(1))
         return torch.cat([*done, x.flatten(1)], 1), log_det
 
-    def inverse(self, z, shape=(28, 28)):
-        """z (B, H W) -> images (B, 1, H, W)."""
+    def inverse(self, z, shape=(28, 28), y=None):
+        """z (B, H W), drawn around 0, and classes y (B,), if there are any -> images (B, 1, H, W)."""
+        z = z if y is None else z + self.means[y]
         sides = [(shape[0] >> i, shape[1] >> i) for i in range(1, len(self.scales) + 1)]
         sizes = [h * w * 2 ** (i + 1) for i, (h, w) in enumerate(sides)]
         *done, x = z.split([*sizes, z.shape[1] - sum(sizes)], 1)
@@ -203,7 +207,8 @@ class Flow(nn.Module):
             x = pixel_shuffle(x, 2)
         return (((3 * x).sigmoid() - MARGIN) / (1 - 2 * MARGIN)).clamp(0, 1) if self.logit else x
 
-    def log_prob(self, x):
-        """The log-density of images, in nats, (B,)."""
+    def log_prob(self, x, y=None):
+        """The log-density of images, given their classes y (B,) if there are any, in nats, (B,)."""
         z, log_det = self(x)
+        z = z if y is None else z - self.means[y]
         return log_det - 0.5 * (z.square() + math.log(2 * math.pi)).sum(1)

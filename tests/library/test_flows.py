@@ -220,6 +220,30 @@ class WrongSign(Flow):
         return super().log_prob(x) - 2 * self(x)[1]
 
 
+def check_means(make):
+    flow = shaken(make(), 0.1)  # the means, too
+    y = torch.tensor([2, 0])
+    x = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    z, log_det = flow(x)
+    prior = torch.distributions.Normal(flow.means[y], 1.0)
+    assert_close(flow.log_prob(x, y), prior.log_prob(z).sum(1) + log_det)
+    assert_close(flow.inverse(z - flow.means[y], (8, 8), y), x, atol=1e-6, rtol=0)
+
+
+class MeansOnOneWay(Flow):
+    def inverse(self, z, shape=(28, 28), y=None):
+        return super().inverse(z, shape)
+
+
+class AnotherMean(Flow):
+    def log_prob(self, x, y=None):
+        return super().log_prob(x, y - 1)
+
+
+def test_a_mean_for_each_class():
+    check_means(lambda: Flow(8, (1, 1), 4, classes=3, size=64))
+
+
 @pytest.mark.parametrize("logit", [True, False])
 @pytest.mark.parametrize("bins", [0, 5])
 def test_flow(bins, logit):
@@ -229,6 +253,8 @@ def test_flow(bins, logit):
 test_broken_flows = every_check_fails({
     "the logit forgotten": (lambda: NoLogit(8, (1, 1), 4), [check_flow]),
     "the sign of the determinant": (lambda: WrongSign(8, (1, 1), 4), [check_flow]),
+    "no means on the way back": (lambda: MeansOnOneWay(8, (1, 1), 4, classes=3, size=64), [check_means]),
+    "the mean of another class": (lambda: AnotherMean(8, (1, 1), 4, classes=3, size=64), [check_means]),
 })  # fmt: skip
 
 

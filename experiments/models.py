@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, one_hot
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adam, AdamW, RMSprop
@@ -409,6 +410,102 @@ def diffusion(
     about = {"data": images.name, "samples": ways[objective]}
     stream = gc.batches((images.x, images.y) if classes else images.x, batch, seed)
     return Training(step, stream, learner.state, {"net": best}, sample, quality, final, about)
+
+
+def one_step(
+    steps, way, *, data=gc.data.mnist, teacher="flow-matching", pairs=40_000, ahead=1 / 32, flow=0.75, batch=64,
+    lr=2e-3, ema=0.998, seed=0,
+):  # fmt: skip
+    """Average velocities u(x, r, t), which draw an image in one evaluation: x + u(x, 0, 1) of noise x.
+
+    Args:
+        way: "reflow", of pairs that a finished flow made; "consistency", distilled from it; "MeanFlow", without it.
+        pairs: how many, for reflow.
+        ahead: for consistency, how much later the point is whose end is the target.
+        flow: for MeanFlow, the share of r = t.
+
+    Source: Liu et al. (2023), https://arxiv.org/abs/2209.03003; Song et al. (2023), https://arxiv.org/abs/2303.01469;
+        Geng et al. (2025), https://arxiv.org/abs/2505.13447.
+    """
+    device = gc.device()
+    gc.seed_everything(seed)
+    images = data("train", device)
+    net = gc.nets.UNet(times=2).to(device, memory_format=torch.channels_last)
+    if way != "MeanFlow":
+        taught = gc.nets.UNet().to(device, memory_format=torch.channels_last)
+        gc.load_weights(f"finished/{teacher}", net=taught)
+        taught.eval().requires_grad_(False)
+        net.load_state_dict({k: v for k, v in taught.state_dict().items() if not k.startswith("time_mlp.0")}, False)
+    learner = Learner(net, Adam(net.parameters(), lr, betas=(0.9, 0.99), fused=True), steps, ema)
+    best, first = learner.best, round(flow * batch)
+
+    def average(net, x, r, t):
+        return net(x, 16 * torch.stack([r, t - r], 1))
+
+    def mean_square(error):
+        return error.square().mean()
+
+    def column(t):
+        return t[:, None, None, None]
+
+    def velocity(x, t):
+        return taught(x, 1000 * t)
+
+    def times(x):
+        return torch.randn(len(x), device=device).sigmoid()
+
+    def match(batch):
+        x0, x1 = batch
+        t = times(x1)
+        x_t, target = gc.diffusion.flow_path(x0, x1, t)
+        return mean_square(average(net, x_t, t, t) - target)
+
+    def distil(x1):
+        r = times(x1)
+        t = (r + ahead).clamp(max=1)
+        x_r, _ = gc.diffusion.flow_path(torch.randn_like(x1), x1, r)
+        with torch.no_grad():
+            v = velocity(x_r, r)  # Heun's step from r to t
+            v = (v + velocity(x_r + column(t - r) * v, t)) / 2
+            x_t = x_r + column(t - r) * v
+            end = x_t + column(1 - t) * average(net, x_t, t, torch.ones_like(t))
+        return mean_square(average(net, x_r, r, torch.ones_like(r)) - (end - x_r) / column(1 - r))
+
+    def mean_flow(x1):
+        a, b = times(x1), times(x1)
+        same = torch.arange(len(a), device=device) < first
+        r, t = torch.where(same, a, torch.minimum(a, b)), torch.where(same, a, torch.maximum(a, b))
+        x_r, v = gc.diffusion.flow_path(torch.randn_like(x1), x1, r)
+        plain = average(net, x_r[:first], r[:first], t[:first])
+        inputs = (x_r[first:], r[first:], t[first:])
+        directions = (v[first:], torch.ones_like(r[first:]), torch.zeros_like(t[first:]))
+        with sdpa_kernel(SDPBackend.MATH):  # the quicker kernels have no derivative in a direction
+            far, along = torch.func.jvp(partial(average, net), inputs, directions)
+        target = torch.cat([v[:first], v[first:] + column((t - r)[first:]) * along])
+        return mean_square(torch.cat([plain, far]) - target.detach())
+
+    loss_of = {"reflow": match, "consistency": distil, "MeanFlow": mean_flow}[way]
+
+    def step(batch):
+        loss = loss_of(batch)
+        learner.learn(loss, clipped_update)
+        return {"loss": loss}
+
+    def sample(count, generator):
+        def one(x):
+            zeros = torch.zeros(len(x), device=device)
+            return (x + average(best, x, zeros, zeros if way == "reflow" else zeros + 1)).clamp(-1, 1)
+
+        return in_parts(one, random_numbers(torch.randn, generator, count, 1, 28, 28))
+
+    examples = images.x
+    if way == "reflow":
+        count = gc.by_profile(smoke=100, laptop=pairs, gpu=pairs)
+        noise = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(seed)).to(device)
+        examples = (noise, in_parts(lambda x: heun(velocity, x, 10), noise).to(device))
+    about = {"data": images.name, "samples": "one evaluation of the network"}
+    stream = gc.batches(examples, batch, seed)
+    return Training(step, stream, learner.state, {"net": best}, sample, *fid_quality(sample, data), about)
 
 
 # ---- VAEs ----
@@ -881,9 +978,12 @@ PLAN = {  # in this order
     "PixelCNN": Entry(pixel_by_pixel, WIDE_PIXELCNN, 80_000, 80_000),
     "normalizing flow": Entry(normalizing_flow, {}, 45_000, 60_000),
     "smooth flow": Entry(smooth_flow, {}, 25_000, 60_000),
-    "smooth flow by class": Entry(smooth_flow, {"classes": 10, "temperature": 0.7}, 40_000, 60_000),
+    "smooth flow by class": Entry(smooth_flow, {"classes": 10, "temperature": 0.6}, 40_000, 60_000),
     "energy network": Entry(energy, {}, 12_000, 60_000),
     "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),
+    "consistency": Entry(one_step, {"way": "consistency"}, 20_000, 60_000),
+    "MeanFlow": Entry(one_step, {"way": "MeanFlow"}, 30_000, 60_000),
+    "reflow": Entry(one_step, {"way": "reflow"}, 20_000, 60_000),
     "WGAN-GP": Entry(adversarial, WGAN_GP, 60_000, 100_000),
     "gated PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.GatedPixelCNN, 24, 4, 5)}, 30_000, 60_000),
     "GPT on Shakespeare": Entry(gpt_on_text, {}, 20_000, 20_000),

@@ -85,6 +85,7 @@ class UNet(nn.Module):
         classes: number of classes for y; 0 for a model without labels. y may then be None, or contain ``classes``
             itself, for "no label".
         time_conditioned: False leaves out the time, to see what is lost.
+        times: how many numbers t has for each image, (B, times) if more than one.
 
     Raises:
         ValueError: if labels are given to a model without classes, which would ignore them.
@@ -97,12 +98,14 @@ class UNet(nn.Module):
     torch.Size([2, 1, 28, 28])
     """
 
-    def __init__(self, channels=(32, 64), image_shape=(1, 28, 28), patch=2, blocks=1, classes=0, time_conditioned=True):
+    def __init__(
+        self, channels=(32, 64), image_shape=(1, 28, 28), patch=2, blocks=1, classes=0, time_conditioned=True, times=1
+    ):
         super().__init__()
-        self.classes, self.time_conditioned = classes, time_conditioned
+        self.classes, self.time_conditioned, self.times = classes, time_conditioned, times
         emb, pixels = 4 * channels[0], image_shape[0] * patch**2
-        self.time_mlp = nn.Sequential(nn.Linear(64, emb), nn.SiLU(), nn.Linear(emb, emb), nn.SiLU())
-        self.class_embedding = nn.Embedding(classes + 1, 64) if classes else None
+        self.time_mlp = nn.Sequential(nn.Linear(64 * times, emb), nn.SiLU(), nn.Linear(emb, emb), nn.SiLU())
+        self.class_embedding = nn.Embedding(classes + 1, 64 * times) if classes else None
         self.conv_in = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(pixels, channels[0], 3, padding=1))
         self.down, self.downsample, self.upsample, self.up = (nn.ModuleList() for _ in range(4))
         for n in channels:
@@ -136,8 +139,9 @@ class UNet(nn.Module):
         return self.conv_out(h)  # (B, C, H, W)
 
     def _embedding(self, x, t, y):
-        t = torch.as_tensor(t, device=x.device).expand(len(x))
-        out = time_embedding(t if self.time_conditioned else torch.zeros_like(t)).to(x.dtype)
+        t = torch.as_tensor(t, device=x.device).view(-1, self.times).expand(len(x), -1)
+        out = time_embedding((t if self.time_conditioned else torch.zeros_like(t)).flatten())
+        out = out.view(len(x), -1).to(x.dtype)
         if self.class_embedding is None:
             require(y is None, "y", y, "None: this model was made without classes")
             return out

@@ -99,6 +99,15 @@ def test_twin_without_time():
     must_fail(check_time_counts, awake(time_conditioned=False))
 
 
+def test_two_times_count_each():
+    net, (x, _) = awake(times=2), batch()
+    times = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    out = net(x, times)
+    assert_close(net(x[1:2], times[1:2]), out[1:2])  # each image has a row of its own
+    for other in (times.flip(1), times + torch.tensor([9.0, 0.0]), times + torch.tensor([0.0, 9.0])):
+        assert ((net(x, other) - out).abs().flatten(1).amax(1) > 1e-3).all()
+
+
 def test_labels():
     net, plain = awake(classes=3), awake()
     x, t = batch()

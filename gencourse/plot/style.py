@@ -89,9 +89,9 @@ def require_alt(alt):
 
 
 def bundle(shown, image):
-    """What IPython keeps of a picture: HTML for pages; and for LaTeX, which reads none, a PNG of half the size."""
+    """What IPython keeps of a picture: HTML for pages; and for LaTeX, which reads none, a small PNG of 64 colours."""
     buffer = io.BytesIO()
-    image.resize(shown.size).quantize(256).save(buffer, "PNG", optimize=True)
+    image.resize(shown.size).quantize(64).save(buffer, "PNG", optimize=True)
     png = base64.b64encode(buffer.getvalue()).decode()
     return {"text/plain": repr(shown), "text/html": shown.html(), "image/png": png}
 
@@ -119,9 +119,9 @@ class Picture:
         few = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         change = ImageStat.Stat(ImageChops.difference(image, few.convert("RGB")))
         # 256 colours take a third of the space; where the eye could tell, all are kept
-        (few if max(change.mean) < 0.3 else image).save(buffer, "PNG", optimize=True)
+        (few.convert("RGB") if max(change.mean) < 0.3 else image).save(buffer, "WEBP", lossless=True, quality=100)
         return (
-            f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}" '
+            f'<img src="data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}" '
             f'alt="{html.escape(self.alt)}" width="{self.size[0]}" style="max-width:100%;height:auto">'
         )
 

@@ -68,7 +68,7 @@ def test_every_figure_is_an_img_with_its_alternative_text(name):
     attributes, pixels = image_of(picture._repr_mimebundle_()["text/html"])
     assert attributes["alt"] == 'Left: 5 < 6 & "q". Right: nothing.'
     assert repr(picture) == "Picture: " + attributes["alt"]
-    assert attributes["src"].startswith("data:image/png;base64,")
+    assert attributes["src"].startswith("data:image/webp;base64,")
     assert pixels.shape[1] == 2 * int(attributes["width"])  # two device pixels for each CSS pixel
     assert pixels.min() < 128 < pixels.max()
 

@@ -1,6 +1,7 @@
 """Networks, one file per family. They know nothing of losses."""
 
 from .dcgan import DCGANDiscriminator, DCGANGenerator
+from .dit import DiT, DiTBlock
 from .flow import Coupling, Flow, InvertibleConv, affine, spline
 from .gpt import GPT
 from .made import MADE
@@ -12,7 +13,7 @@ from .vae import VQVAE, ConvDecoder, ConvEncoder
 
 __all__ = [
     "mlp", "MLPGenerator", "MLPDiscriminator", "DCGANGenerator", "DCGANDiscriminator",
-    "ConvEncoder", "ConvDecoder", "VQVAE", "UNet", "time_embedding",
+    "ConvEncoder", "ConvDecoder", "VQVAE", "UNet", "time_embedding", "DiT", "DiTBlock",
     "MADE", "conv_mask", "MaskedConv2d", "PixelCNN", "GatedPixelCNN", "PixelRNN", "skew", "unskew", "GPT",
     "affine", "spline", "Coupling", "InvertibleConv", "Flow",
 ]  # fmt: skip

@@ -9,11 +9,11 @@ from .mlp import MLPDiscriminator, MLPGenerator, mlp
 from .pixelcnn import GatedPixelCNN, MaskedConv2d, PixelCNN, conv_mask
 from .pixelrnn import PixelRNN, skew, unskew
 from .unet import UNet, time_embedding
-from .vae import VQVAE, ConvDecoder, ConvEncoder
+from .vae import VQVAE, Autoencoder, ConvDecoder, ConvEncoder
 
 __all__ = [
     "mlp", "MLPGenerator", "MLPDiscriminator", "DCGANGenerator", "DCGANDiscriminator",
-    "ConvEncoder", "ConvDecoder", "VQVAE", "UNet", "time_embedding", "DiT", "DiTBlock",
+    "ConvEncoder", "ConvDecoder", "VQVAE", "Autoencoder", "UNet", "time_embedding", "DiT", "DiTBlock",
     "MADE", "conv_mask", "MaskedConv2d", "PixelCNN", "GatedPixelCNN", "PixelRNN", "skew", "unskew", "GPT",
     "affine", "spline", "Coupling", "InvertibleConv", "Flow",
 ]  # fmt: skip

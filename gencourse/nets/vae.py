@@ -1,4 +1,4 @@
-"""Variational autoencoders: a convolutional encoder and decoder, in any size that halves cleanly, and the VQ-VAE.
+"""Variational autoencoders: encoder and decoder in any size that halves cleanly, VQ-VAE, latents with a place.
 
 No batch norm: the likelihood of an image must not depend on the other images of its batch.
 """
@@ -84,6 +84,52 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z):
         return self.net(z)  # (B, C, H, H)
+
+
+class Residual(nn.Module):
+    """(B, channels, H, W) -> the same shape: two convolutions beside a shortcut, the last one zero at the start."""
+
+    def __init__(self, channels):
+        super().__init__()
+        layers = []
+        for _ in range(2):
+            layers += [nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)]
+        self.net = nn.Sequential(*layers)
+        nn.init.zeros_(layers[-1].weight)
+
+    def forward(self, h):
+        return h + self.net(h)
+
+
+class Autoencoder(nn.Module):
+    """images (B, C, H, W) -> latents (B, channels, H / patch, W / patch), and back, for diffusion in the latents.
+
+    Each square of ``patch`` x ``patch`` pixels becomes one position; convolutions and residual blocks do the rest.
+    ``encoder`` returns twice as many channels: mean and log-variance of the latents, to be cut with ``chunk(2, 1)``.
+    ``decoder`` returns images, any real numbers.
+
+    Args:
+        image_shape: (C, H, W) with H and W divisible by ``patch``.
+        channels: of the latents.
+        patch: side of a square of pixels.
+        width: of the feature maps, a multiple of 8.
+        blocks: residual blocks each of encoder and decoder.
+
+    Source: Rombach et al. (2022), https://arxiv.org/abs/2112.10752, much smaller.
+
+    >>> net = Autoencoder((3, 32, 32))
+    >>> mu, logvar = net.encoder(torch.zeros(2, 3, 32, 32)).chunk(2, 1)
+    >>> mu.shape, net.decoder(mu).shape
+    (torch.Size([2, 4, 8, 8]), torch.Size([2, 3, 32, 32]))
+    """
+
+    def __init__(self, image_shape=(1, 28, 28), channels=4, patch=4, width=64, blocks=2):
+        super().__init__()
+        pixels = image_shape[0] * patch**2
+        inner = lambda: [*(Residual(width) for _ in range(blocks)), nn.GroupNorm(8, width), nn.SiLU()]
+        first, last = nn.Conv2d(pixels, width, 3, padding=1), nn.Conv2d(width, pixels, 3, padding=1)
+        self.encoder = nn.Sequential(nn.PixelUnshuffle(patch), first, *inner(), nn.Conv2d(width, 2 * channels, 1))
+        self.decoder = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), *inner(), last, nn.PixelShuffle(patch))
 
 
 class VQVAE(nn.Module):

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from twins import must_fail
 
 from gencourse.likelihoods import bernoulli_log_prob, gaussian_kl
-from gencourse.nets import VQVAE, ConvDecoder, ConvEncoder
+from gencourse.nets import VQVAE, Autoencoder, ConvDecoder, ConvEncoder
 
 # image shape, channels of the encoder; the decoder has them reversed
 SIZES = [
@@ -186,3 +186,35 @@ def test_only_chosen_codewords_get_a_gradient():
     e.square().sum().backward()
     chosen = torch.bincount(numbers.flatten(), minlength=7) > 0
     assert (net.codebook.grad.abs().sum(1) > 0).equal(chosen)
+
+
+# ---- latents with a place ----
+
+
+@pytest.mark.parametrize(("shape", "patch"), [((1, 28, 28), 4), ((3, 16, 24), 2), ((3, 64, 64), 8)], ids=str)
+def test_latents_have_a_place(shape, patch):
+    net = Autoencoder(shape, channels=3, patch=patch, width=8, blocks=1)
+    mu, logvar = net.encoder(torch.randn(2, *shape)).chunk(2, 1)
+    assert mu.shape == logvar.shape == (2, 3, shape[1] // patch, shape[2] // patch)
+    assert net.decoder(mu).shape == (2, *shape)
+
+
+def check_a_latent_sees_its_surroundings_only(encoder):
+    """Two residual blocks and the convolution in front reach five positions: not the opposite corner of twelve."""
+    x = torch.randn(1, 1, 48, 48, requires_grad=True)
+    seen = torch.autograd.grad(encoder(x)[0, :, 0, 0].sum(), x)[0][0, 0]
+    assert seen[0, 0] != 0
+    assert (seen[-4:, -4:] == 0).all()
+
+
+def without_norms(module):
+    """The statistics of a group norm are those of the whole map."""
+    for name, child in module.named_children():
+        setattr(module, name, nn.Identity() if isinstance(child, nn.GroupNorm) else without_norms(child))
+    return module
+
+
+def test_a_latent_sees_its_surroundings_only():
+    encoder = without_norms(Autoencoder((1, 48, 48), width=8).encoder)
+    check_a_latent_sees_its_surroundings_only(encoder)
+    must_fail(check_a_latent_sees_its_surroundings_only, lambda x: encoder(x) + x.mean())

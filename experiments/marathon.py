@@ -29,7 +29,8 @@ from gencourse import weights
 from gencourse.errors import require
 from gencourse.train import replace_file
 
-from .models import FEW, PLAN
+from .models import FEW
+from .plan import PLAN
 from .results import commit, hardware, write_checksums
 from .workers import cores, end_with_parent
 
@@ -152,6 +153,7 @@ def finish(name, training, history, begun):
 def measure(name, training, card):
     """Draw samples from finished networks, measure them, and write weights, card and samples; returns the card."""
     samples = as_bytes(training.sample(FEW, torch.Generator().manual_seed(0)))
+    samples = samples[: kept(samples)]
     with torch.random.fork_rng():
         torch.manual_seed(0)
         card = {**card, "measures": training.final(), **training.card}
@@ -159,6 +161,11 @@ def measure(name, training, card):
     replace_file(path.with_name(f"{slug(name)}.npz"), lambda file: np.savez_compressed(file, samples=samples))
     weights.save_weights(path, training.networks, card)
     return card
+
+
+def kept(samples):
+    """How many samples the course ships: all of them, fewer of pictures in colour, which take more space."""
+    return max(1, min(FEW, FEW * 28 * 28 // samples[0].size))
 
 
 def load(name):

@@ -1,10 +1,9 @@
 """How each finished model is trained: networks, step, batches, samples, and how good they are.
 
 One function a family, which makes a :class:`Training`; ``recipes`` compares their options at equal seconds, and
-``marathon`` trains the plan at the end of this file.
+``marathon`` trains those of ``plan``.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -413,7 +412,7 @@ def diffusion(
 
 
 def one_step(
-    steps, way, *, data=gc.data.mnist, teacher="flow-matching", pairs=40_000, ahead=1 / 32, flow=0.75, batch=64,
+    steps, way, *, data=gc.data.mnist, teacher="flow-matching", pairs=20_000, ahead=1 / 32, flow=0.75, batch=64,
     lr=2e-3, ema=0.998, seed=0,
 ):  # fmt: skip
     """Average velocities u(x, r, t), which draw an image in one evaluation: x + u(x, 0, 1) of noise x.
@@ -431,9 +430,10 @@ def one_step(
     gc.seed_everything(seed)
     images = data("train", device)
     net = gc.nets.UNet(times=2).to(device, memory_format=torch.channels_last)
+    about = {"data": images.name, "samples": "one evaluation of the network"}
     if way != "MeanFlow":
         taught = gc.nets.UNet().to(device, memory_format=torch.channels_last)
-        gc.load_weights(f"finished/{teacher}", net=taught)
+        about["seconds of the teacher"] = gc.load_weights(f"finished/{teacher}", net=taught)["seconds"]
         taught.eval().requires_grad_(False)
         net.load_state_dict({k: v for k, v in taught.state_dict().items() if not k.startswith("time_mlp.0")}, False)
     learner = Learner(net, Adam(net.parameters(), lr, betas=(0.9, 0.99), fused=True), steps, ema)
@@ -500,10 +500,9 @@ def one_step(
 
     examples = images.x
     if way == "reflow":
-        count = gc.by_profile(smoke=100, laptop=pairs, gpu=pairs)
+        count = min(pairs, steps * batch)  # no more than are ever seen
         noise = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(seed)).to(device)
         examples = (noise, torch.cat([heun(velocity, part, 10) for part in noise.split(500)]))
-    about = {"data": images.name, "samples": "one evaluation of the network"}
     stream = gc.batches(examples, batch, seed)
     return Training(step, stream, learner.state, {"net": best}, sample, *fid_quality(sample, data), about)
 
@@ -919,88 +918,3 @@ def gpt_on_text(steps, *, context=128, width=128, heads=4, layers=4, dropout=0.1
     about = {"data": plays.name, "samples": "characters by number, of these", "characters": plays.characters}
     stream = gc.batches(plays.train.unfold(0, context + 1, 1), batch, seed)
     return Training(step, stream, learner.state, {"net": best}, sample, quality, quality, about, windows=context)
-
-
-# ---- the plan ----
-
-
-@dataclass
-class Entry:
-    """One model of the plan: a family, its options, and how many steps on the two kinds of machines."""
-
-    family: Callable
-    options: dict
-    laptop: int
-    gpu: int
-
-    @property
-    def fast(self):
-        """Whether its step may be compiled, and in bfloat16: one network, no second derivatives, losses in float32."""
-        return self.family in (diffusion, pixel_by_pixel, gpt_on_pixels, gpt_on_text)
-
-    def steps(self):
-        return gc.by_profile(smoke=20, laptop=self.laptop, gpu=self.gpu)
-
-    def make(self, steps):
-        return self.family(steps, **self.options)
-
-    def recipe(self):
-        """Family and all options, defaults included, as text."""
-        bound = inspect.signature(self.family).bind(0, **self.options)
-        bound.apply_defaults()
-        written = (f"{key}={_name(value)}" for key, value in list(bound.arguments.items())[1:])
-        return f"{self.family.__name__}({', '.join(written)})"
-
-
-def _name(value):
-    if isinstance(value, partial):
-        given = [*map(str, value.args), *(f"{key}={v}" for key, v in value.keywords.items())]
-        return f"{value.func.__name__}({', '.join(given)})"
-    return getattr(value, "__name__", str(value))
-
-
-DCGAN = {"batch_norm": False, "spectral": True, "betas": (0.0, 0.9), "lr": 3e-3}
-TODAY = {"objective": "relativistic", "gamma": 1.0, "lazy": 4, "batch_norm": False, "betas": (0.0, 0.99), "lr": 2e-3}
-WGAN_GP = {"objective": "wasserstein", "gamma": 10.0, "lazy": 4, "batch_norm": False, "betas": (0.0, 0.9), "lr": 3e-3}
-WGAN = {"objective": "wasserstein", "clip": 0.03, "cosine": False, "k": 5}
-FLOW = {"lr": 4e-3}
-WIDE_PIXELCNN = {"make": partial(gc.nets.PixelCNN, 64), "lr": 5e-3, "cycles": (4, 1, 3)}
-DDPM = {"objective": "v", "times": "both", "lr": 4e-3}
-BETTER_VAE = {"channels": (32, 64), "hidden": 256}
-SMALL_FLOW = {"hidden": 32, "scales": (4, 4)}
-FASHION = {"data": gc.data.fashion_mnist}
-
-PLAN = {  # in this order
-    "GAN of today": Entry(adversarial, TODAY, 60_000, 100_000),
-    "DDPM": Entry(diffusion, DDPM, 35_000, 100_000),
-    "DCGAN": Entry(adversarial, DCGAN, 80_000, 100_000),
-    "VAE": Entry(vae, BETTER_VAE, 55_000, 100_000),
-    "PixelCNN": Entry(pixel_by_pixel, WIDE_PIXELCNN, 80_000, 80_000),
-    "normalizing flow": Entry(normalizing_flow, {}, 45_000, 60_000),
-    "smooth flow": Entry(smooth_flow, {}, 25_000, 60_000),
-    "smooth flow by class": Entry(smooth_flow, {"classes": 10, "temperature": 0.6}, 40_000, 60_000),
-    "energy network": Entry(energy, {}, 12_000, 60_000),
-    "flow matching": Entry(diffusion, FLOW, 35_000, 100_000),
-    "consistency": Entry(one_step, {"way": "consistency"}, 20_000, 60_000),
-    "MeanFlow": Entry(one_step, {"way": "MeanFlow"}, 30_000, 60_000),
-    "reflow": Entry(one_step, {"way": "reflow"}, 20_000, 60_000),
-    "WGAN-GP": Entry(adversarial, WGAN_GP, 60_000, 100_000),
-    "gated PixelCNN": Entry(pixel_by_pixel, {"make": partial(gc.nets.GatedPixelCNN, 24, 4, 5)}, 30_000, 60_000),
-    "GPT on Shakespeare": Entry(gpt_on_text, {}, 20_000, 20_000),
-    "Diagonal BiLSTM": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelRNN, "diagonal", 32, 1)}, 30_000, 60_000),
-    "Row LSTM": Entry(pixel_by_pixel, {"make": partial(gc.nets.PixelRNN, "row")}, 60_000, 60_000),
-    "GPT on pixels": Entry(gpt_on_pixels, {}, 30_000, 60_000),
-    "guided DDPM": Entry(diffusion, {**DDPM, "classes": 10, "guidance": 0.5}, 40_000, 100_000),
-    "conditional GAN": Entry(adversarial, {**DCGAN, "classes": 10}, 100_000, 100_000),
-    "conditional VAE": Entry(vae, {**BETTER_VAE, "classes": 10}, 60_000, 100_000),
-    "VQ-VAE with prior": Entry(vq_vae, {}, 30_000, 60_000),
-    "GAN": Entry(adversarial, {"networks": "MLP", "lr": 4e-4}, 100_000, 100_000),
-    "WGAN": Entry(adversarial, WGAN, 100_000, 100_000),
-    "emoji DCGAN": Entry(adversarial, {"data": gc.data.emoji, "latent": 100, "channels": (512, 256, 128, 64),
-                                       "channels_D": (64, 128, 256, 512), "lr": 2e-4, "batch": 32}, 20_000, 60_000),
-    "FashionMNIST GAN of today": Entry(adversarial, {**TODAY, **FASHION}, 40_000, 100_000),
-    "FashionMNIST VAE": Entry(vae, {**BETTER_VAE, **FASHION}, 40_000, 100_000),
-    "FashionMNIST DDPM": Entry(diffusion, {**DDPM, **FASHION}, 30_000, 100_000),
-    "FashionMNIST normalizing flow": Entry(normalizing_flow, {**SMALL_FLOW, **FASHION}, 20_000, 40_000),
-    "FashionMNIST PixelCNN": Entry(pixel_by_pixel, {"make": gc.nets.PixelCNN, **FASHION}, 20_000, 60_000),
-}  # fmt: skip

@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import gencourse as gc
 from gencourse.train import replace_file
 
-from .models import PLAN, TODAY, WGAN_GP, Entry, adversarial, diffusion, pixel_by_pixel, vae
+from .models import adversarial, diffusion, pixel_by_pixel, vae
+from .plan import PLAN, TODAY, WGAN_GP, Entry
 from .results import commit, hardware
 
 FILE = Path(__file__).with_name("recipes.json")  # beside it recipes.md, the same for reading

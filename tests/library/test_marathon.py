@@ -14,17 +14,17 @@ import torch
 from twins import must_fail
 
 import gencourse as gc
-from experiments import marathon, models
+from experiments import marathon, models, plan
 
 ROOT = Path(__file__).parents[2]
-FINISHED = sorted(name for name in models.PLAN if (marathon.finished() / f"{marathon.slug(name)}.pt.xz").exists())
+FINISHED = sorted(name for name in plan.PLAN if (marathon.finished() / f"{marathon.slug(name)}.pt.xz").exists())
 
 
-@pytest.mark.parametrize("name", models.PLAN)
+@pytest.mark.parametrize("name", plan.PLAN)
 def test_every_model_of_the_plan_trains_and_is_sampled(name, one_thread):
-    training = models.PLAN[name].make(20)
+    training = plan.PLAN[name].make(20)
     before = {key: [w.detach().clone() for w in net.parameters()] for key, net in training.networks.items()}
-    gc.fit(training.step, training.batches, models.PLAN[name].options.get("k", 2), quiet=True)
+    gc.fit(training.step, training.batches, plan.PLAN[name].options.get("k", 2), quiet=True)
     for key, net in training.networks.items():
         assert any(not a.equal(b) for a, b in zip(before[key], net.parameters())), key
     assert all(hasattr(part, "state_dict") for part in training.state.values())
@@ -62,8 +62,8 @@ def test_a_step_in_bfloat16_is_nearly_the_same(name, one_thread):
     """As on a GPU, here by autocast on the CPU: the loss, its gradient, and float32 where it must be."""
     losses, gradients = [], []
     for half in (False, True):
-        training = models.PLAN[name].make(20)
-        assert models.PLAN[name].fast and not models.PLAN["GAN of today"].fast
+        training = plan.PLAN[name].make(20)
+        assert plan.PLAN[name].fast and not plan.PLAN["GAN of today"].fast
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             torch.manual_seed(0)
             losses.append(next(iter(training.step(next(training.batches)).values())))
@@ -77,14 +77,14 @@ DRIVER = """
 import sys
 from pathlib import Path
 import torch
-from experiments import marathon, models
+from experiments import marathon, models, plan
 from gencourse import train
 import gencourse as gc
 torch.set_num_threads(1)
 train.CHECKPOINT_SECONDS = 0.05
-small = {**models.TODAY, "channels": (8, 8), "channels_D": (8, 8), "batch": 16}
-models.PLAN["small"] = models.Entry(models.adversarial, small, 60, 60)
-models.Entry.steps = lambda entry: 60
+small = {**plan.TODAY, "channels": (8, 8), "channels_D": (8, 8), "batch": 16}
+plan.PLAN["small"] = plan.Entry(models.adversarial, small, 60, 60)
+plan.Entry.steps = lambda entry: 60
 marathon.main(["--train", "small", "--folder", sys.argv[1]])
 """
 
@@ -157,7 +157,7 @@ def test_several_at_a_time_with_what_they_say(tmp_path, monkeypatch, capsys):
         training, card = marathon.load(name)
         assert card["steps"] == 6 and card["seconds"] > 0 and card["parameters"] > 10_000
         assert card["data"] in ("MNIST", "digits")
-        assert card["recipe"] == models.PLAN[name].recipe()
+        assert card["recipe"] == plan.PLAN[name].recipe()
         assert [point["step"] for point in card["curve"]] == sorted({round(6 * i / 10) for i in range(11)})
         with np.load(tmp_path / "finished" / f"{marathon.slug(name)}.npz") as file:
             drawn = marathon.as_bytes(training.sample(models.FEW, torch.Generator().manual_seed(0)))
@@ -192,7 +192,7 @@ def test_a_checkpoint_knows_what_it_belongs_to(tmp_path, monkeypatch):
 
 
 def test_a_recipe_says_all_options():
-    entry = models.Entry(models.pixel_by_pixel, {"make": partial(gc.nets.PixelRNN, "row", hidden=8)}, 1, 1)
+    entry = plan.Entry(models.pixel_by_pixel, {"make": partial(gc.nets.PixelRNN, "row", hidden=8)}, 1, 1)
     assert entry.recipe() == (
         "pixel_by_pixel(make=PixelRNN(row, hidden=8), data=mnist, dynamic=True, batch=16, lr=0.01, ema=0.998, "
         "cycles=(1,), seed=0)"
@@ -201,7 +201,7 @@ def test_a_recipe_says_all_options():
 
 def test_stand_in_data_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("GENCOURSE_PROFILE", "laptop")
-    monkeypatch.setitem(models.PLAN, "small", models.Entry(models.vae, {"data": gc.data.digits}, 4, 4))
+    monkeypatch.setitem(plan.PLAN, "small", plan.Entry(models.vae, {"data": gc.data.digits}, 4, 4))
     with pytest.raises(gc.DataError, match="stand-in data, digits"):
         marathon.train("small", tmp_path, 4)
 
@@ -210,7 +210,7 @@ TWO = """
 import sys
 from pathlib import Path
 import torch
-from experiments import marathon, models
+from experiments import marathon, models, plan
 import gencourse as gc
 torch.set_num_threads(1)
 make = lambda: gc.nets.PixelCNN(8, 1, 3)
@@ -226,7 +226,7 @@ def family(steps, batch=int(sys.argv[2])):
     training.step = watched
     return training
 
-models.PLAN["small"] = models.Entry(family, {}, 3, 3)
+plan.PLAN["small"] = plan.Entry(family, {}, 3, 3)
 card = marathon.train("small", Path(sys.argv[1]), 3)
 if card:
     torch.save([gradients, card["epochs"]], Path(sys.argv[1]) / "gradients")
@@ -265,16 +265,16 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path):
 
 def test_nothing_is_shipped_but_models_of_the_plan():
     files = {file.name.split(".")[0] for file in marathon.finished().glob("*")}
-    assert files <= {marathon.slug(name) for name in models.PLAN}
+    assert files <= {marathon.slug(name) for name in plan.PLAN}
 
 
 @pytest.mark.parametrize("name", FINISHED)
 def test_a_finished_model_draws_the_samples_that_the_course_ships(name, one_thread):
     training, card = marathon.load(name)
-    assert card["name"] == name and card["recipe"] == models.PLAN[name].recipe()
+    assert card["name"] == name and card["recipe"] == plan.PLAN[name].recipe()
     with np.load(marathon.finished() / f"{marathon.slug(name)}.npz") as file:
         shipped = file["samples"]
-    assert len(shipped) == 2000
+    assert len(shipped) == min(2000, 2000 * 28 * 28 // shipped[0].size)  # fewer in colour
     drawn = marathon.as_bytes(training.sample(8, torch.Generator().manual_seed(0)))
     apart = np.abs(shipped[:8].astype(int) - drawn)
     assert (apart <= 2).mean() > 0.98, apart.max()  # a pixel that falls the other way changes those after it

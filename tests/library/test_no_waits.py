@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import gencourse as gc
-from experiments import entrants, models, sampling
+from experiments import entrants, models, plan, sampling
 
 META = torch.device("meta")
 
@@ -35,9 +35,9 @@ def check_step(step, batches):
         assert all(v.device == META for v in step(next(batches)).values())
 
 
-@pytest.mark.parametrize("name", models.PLAN)
+@pytest.mark.parametrize("name", plan.PLAN)
 def test_steps_of_the_marathon(name, on_meta):
-    training = models.PLAN[name].make(100)
+    training = plan.PLAN[name].make(100)
     check_step(training.step, training.batches)
 
 
